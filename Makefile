@@ -1,0 +1,64 @@
+# Everything a machine needs beyond Python 3.11+ and make is installed from here.
+
+PYTHON ?= python3
+BIND   ?= 127.0.0.1:8080
+FOLDER ?= uploads
+VENV   := .venv
+BIN    := $(VENV)/bin
+
+# What the tests start beside Python: command:package, for Debian and Ubuntu.
+TEST_TOOLS := curl:curl strace:strace
+
+.PHONY: help install run test soak lint types clean test-tools
+
+help: ## say what there is (this)
+	@echo "Targets:"
+	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1	\2/p' $(MAKEFILE_LIST) | expand -t 22
+	@echo "For instance: make run BIND=0.0.0.0:8080 FOLDER=/srv/uploads"
+
+install: $(VENV)/.installed ## make .venv with the package and its command, editable
+
+run: $(VENV)/.installed ## serve ./uploads and print commands to paste
+	@mkdir -p $(FOLDER)
+	$(BIN)/bits-server serve $(FOLDER) --bind $(BIND)
+
+test: $(VENV)/.tested lint types ## install what the tests need and run them all
+	$(BIN)/pytest
+
+soak: $(VENV)/.tested ## run the long figures: many kills, sequences and gigabytes
+	$(BIN)/pytest -m "soak or not soak" --soak tests
+
+lint: $(VENV)/.tested ## check style and formatting with ruff
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+types: $(VENV)/.tested ## check types with mypy, strict
+	$(BIN)/mypy
+
+clean: ## remove .venv and what tools left; uploads stay
+	rm -rf $(VENV) build ./*.egg-info .mypy_cache .pytest_cache .ruff_cache .hypothesis
+	find bits_server tests config -name __pycache__ -type d -prune -exec rm -rf {} +
+
+# A Debian without python3-venv makes an environment without pip: install it, or say so.
+$(VENV)/bin/pip:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+	  { echo "Python 3.11 or newer is needed; name one with: make PYTHON=python3.12"; exit 1; }
+	@$(PYTHON) -c 'import ensurepip, venv' 2>/dev/null || \
+	  tests/support/apt_install.sh python3-venv || \
+	  { echo "Install python3-venv first: sudo apt-get install python3-venv"; exit 1; }
+	$(PYTHON) -m venv $(VENV)
+
+$(VENV)/.installed: pyproject.toml bits_server/version.py | $(VENV)/bin/pip
+	$(BIN)/pip install --quiet --editable .
+	@touch $@
+
+$(VENV)/.tested: $(VENV)/.installed | test-tools
+	$(BIN)/pip install --quiet --editable '.[test]'
+	@touch $@
+
+# Installed where that is allowed; where it is not, the tests that need a tool say so.
+test-tools:
+	@for tool in $(TEST_TOOLS); do \
+	  command -v $${tool%%:*} >/dev/null || tests/support/apt_install.sh $${tool##*:} || \
+	  echo "$${tool%%:*} is missing: the tests that need it skip (or fail where CI is set)"; \
+	done

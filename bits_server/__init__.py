@@ -1,0 +1,19 @@
+"""A server for the BITS Upload Protocol [MC-BUP], in place of IIS.
+
+The public API is what ``__all__`` names; all else may change from one version to the next.
+"""
+
+from bits_server.app import create_app
+from bits_server.settings import Durability, Settings, SettingsError, VirtualDirectory
+from bits_server.version import VERSION
+
+__version__ = VERSION
+
+__all__ = [
+    "Durability",
+    "Settings",
+    "SettingsError",
+    "VirtualDirectory",
+    "__version__",
+    "create_app",
+]

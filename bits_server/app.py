@@ -1,0 +1,84 @@
+"""The one place where concrete classes meet."""
+
+from __future__ import annotations
+
+import grp
+import os
+
+from bits_server.operations.event_log import EventLog
+from bits_server.sessions.manager import SessionManager
+from bits_server.sessions.observer import SessionObserver
+from bits_server.settings import Durability, Settings, SettingsError, VirtualDirectory
+from bits_server.storage.disk import DiskRules
+from bits_server.storage.filesystem import FilesystemStore, FolderUnusable, refuse_unusable
+from bits_server.web.application import BitsApplication
+
+
+def create_app(settings: Settings, observer: SessionObserver | None = None) -> BitsApplication:
+    """The server as a WSGI application, for any WSGI server.
+
+    ``observer`` is told of everything that happens to sessions; without one it is logged to the
+    logger ``bits_server``. Raises SettingsError where a folder or group cannot be used.
+    """
+    check_environment(settings)
+    observer = observer or EventLog()
+    managers = [
+        SessionManager(directory, _store(directory, _table(number)), observer)
+        for number, directory in enumerate(settings.virtual_directories, 1)
+    ]
+    return BitsApplication(managers, observer)
+
+
+def check_environment(settings: Settings) -> None:
+    """Look at what the settings name on this machine, and change nothing. Raises SettingsError."""
+    real_paths: dict[str, str] = {}
+    for number, directory in enumerate(settings.virtual_directories, 1):
+        table = _table(number)
+        try:
+            refuse_unusable(directory.path)
+        except FolderUnusable as error:
+            raise SettingsError("path", str(error), table=table) from error
+        _disk_rules(directory, table)
+        real_path = os.path.realpath(directory.path).rstrip("/") + "/"
+        for other, url in real_paths.items():
+            if real_path.startswith(other) or other.startswith(real_path):
+                raise SettingsError(
+                    "path",
+                    f"{directory.path} and the folder of {url!r} overlap; give each its own",
+                    table=table,
+                )
+        real_paths[real_path] = directory.url
+
+
+def _store(directory: VirtualDirectory, table: str) -> FilesystemStore:
+    try:
+        return FilesystemStore(
+            directory.path, _disk_rules(directory, table), create_folders=directory.create_folders
+        )
+    except FolderUnusable as error:
+        raise SettingsError("path", str(error), table=table) from error
+
+
+def _disk_rules(directory: VirtualDirectory, table: str) -> DiskRules:
+    return DiskRules(
+        file_mode=directory.file_mode,
+        session_mode=directory.session_mode,
+        session_group=_group_number(directory.session_group, table),
+        sync_on_close=directory.durability is not Durability.NONE,
+        sync_each_fragment=directory.durability is Durability.FRAGMENT,
+    )
+
+
+def _group_number(name: str | None, table: str) -> int | None:
+    if name is None:
+        return None
+    try:
+        return grp.getgrnam(name).gr_gid
+    except KeyError as error:
+        raise SettingsError(
+            "session_group", f"this machine has no group {name!r}", table=table
+        ) from error
+
+
+def _table(number: int) -> str:
+    return f"[[virtual_directory]] number {number}"

@@ -1,0 +1,5 @@
+"""The command ``bits-server``."""
+
+from bits_server.cli.commands import main
+
+__all__ = ["main"]

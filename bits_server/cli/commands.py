@@ -1,0 +1,104 @@
+"""The commands, their options and their error messages."""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+from collections.abc import Callable
+from functools import wraps
+from typing import Any, ParamSpec
+
+import click
+
+import bits_server
+from bits_server.app import check_environment, create_app
+from bits_server.cli.embedded_server import EmbeddedServer
+from bits_server.operations.log_setup import set_up_logging
+from bits_server.operations.settings_file import load_settings, show_settings
+from bits_server.settings import Settings, SettingsError, VirtualDirectory
+
+P = ParamSpec("P")
+
+
+def explained(command: Callable[P, None]) -> Callable[P, None]:
+    """Print a SettingsError as one message, and end with status 1."""
+
+    @wraps(command)
+    def wrapped(*arguments: P.args, **options: P.kwargs) -> None:
+        try:
+            command(*arguments, **options)
+        except SettingsError as error:
+            raise click.ClickException(str(error)) from error
+
+    return wrapped
+
+
+@click.group()
+@click.version_option(bits_server.__version__, prog_name="bits-server")
+def main() -> None:
+    """Receive files from Windows machines by the BITS Upload Protocol, in place of IIS."""
+
+
+@main.command()
+@click.argument("folder", required=False)
+@click.option("--settings", "file", metavar="FILE", help="A settings file (TOML).")
+@click.option("--url", metavar="PREFIX", help="Where FOLDER is served.  [default: /upload]")
+@click.option(
+    "--bind",
+    multiple=True,
+    metavar="ADDRESS",
+    help="HOST:PORT, unix:PATH or fd://NUMBER; may be repeated.  [default: 127.0.0.1:8080]",
+)
+@click.option("--workers", type=int, help="Processes.  [default: 2]")
+@click.option("--threads", type=int, help="Threads of each process.  [default: 16]")
+@explained
+def serve(
+    folder: str | None,
+    file: str | None,
+    url: str | None,
+    bind: tuple[str, ...],
+    workers: int | None,
+    threads: int | None,
+) -> None:
+    """Receive uploads into FOLDER, or as a settings file says."""
+    settings = _settings_of(folder, file, url)
+    given: dict[str, Any] = {"bind": bind or None, "workers": workers, "threads": threads}
+    changes = {name: value for name, value in given.items() if value is not None}
+    settings = dataclasses.replace(settings, **changes)
+    check_environment(settings)  # here, where a message can be read, and not in each worker
+    set_up_logging()
+    EmbeddedServer(settings, lambda: create_app(settings)).run()
+
+
+@main.command("check-settings")
+@click.argument("file")
+@explained
+def check_settings(file: str) -> None:
+    """Say whether FILE can be used on this machine; changes nothing."""
+    settings = load_settings(file)
+    try:
+        check_environment(settings)
+    except SettingsError as error:
+        error.file = file
+        raise
+    click.echo(f"{file} can be used:")
+    for directory in settings.virtual_directories:
+        click.echo(f"  {directory.url} -> {directory.path}")
+
+
+@main.command("show-settings")
+@click.argument("file")
+@explained
+def show(file: str) -> None:
+    """Print the settings in FILE with every default, as TOML."""
+    click.echo(show_settings(load_settings(file)), nl=False)
+
+
+def _settings_of(folder: str | None, file: str | None, url: str | None) -> Settings:
+    if file is not None:
+        if folder is not None or url is not None:
+            raise click.UsageError("FOLDER and --url are for a server without --settings.")
+        return load_settings(file)
+    if folder is None:
+        raise click.UsageError("Name the FOLDER that receives the files, or give --settings FILE.")
+    return Settings((VirtualDirectory(url=url or "/upload", path=os.path.abspath(folder)),))

@@ -1,0 +1,91 @@
+"""gunicorn with the settings that a BITS server needs, run from our own command."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+from collections.abc import Callable
+from typing import Any
+
+import click
+from gunicorn.app.base import BaseApplication
+from gunicorn.arbiter import Arbiter
+
+from bits_server.cli.greeting import greeting
+from bits_server.settings import Settings
+
+# A Kerberos Authorization with 64 KB must pass, name and line end included.
+HEADER_FIELD_BYTES = (64 << 10) + 1024
+
+GUNICORN_SETTINGS: dict[str, Any] = {
+    "worker_class": "gthread",
+    "keepalive": 75,  # a BITS client comes back on its connection; nginx' own default too
+    "limit_request_field_size": HEADER_FIELD_BYTES,
+    "limit_request_line": 8190,
+    "graceful_timeout": 120,  # a fragment under way on a slow line may finish
+    "timeout": 60,
+    "control_socket_disable": True,
+    # The sign of life of a worker is a file; on a slow disk it would stop the worker.
+    "worker_tmp_dir": "/dev/shm" if os.path.isdir("/dev/shm") else None,
+}
+
+
+_ENDING = (signal.SIGTERM, signal.SIGINT, signal.SIGQUIT)
+
+
+class PromptArbiter(Arbiter):  # type: ignore[misc]  # gunicorn brings no types
+    """An arbiter whose workers can be told to end from their first moment.
+
+    Between fork and its own set-up a worker of gunicorn has the arbiter's signal handlers, and a
+    SIGTERM that comes then is lost: the arbiter would wait for it for all of graceful_timeout.
+    """
+
+    def spawn_worker(self) -> Any:
+        signal.pthread_sigmask(signal.SIG_BLOCK, _ENDING)
+        try:
+            return super().spawn_worker()
+        finally:
+            signal.pthread_sigmask(signal.SIG_UNBLOCK, _ENDING)
+
+
+def take_signals(_arbiter: Any, _worker: Any) -> None:
+    """In a new worker: what was blocked across the fork ends it now; gunicorn sets up the rest."""
+    for number in _ENDING:
+        signal.signal(number, signal.SIG_DFL)
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, _ENDING)
+
+
+class EmbeddedServer(BaseApplication):  # type: ignore[misc]  # gunicorn brings no types
+    """Serves ``make_app()``, made anew in each worker process, until it is told to stop."""
+
+    def __init__(self, settings: Settings, make_app: Callable[[], Any]) -> None:
+        self._settings = settings
+        self._make_app = make_app
+        super().__init__()
+
+    def load_config(self) -> None:
+        options = {
+            **GUNICORN_SETTINGS,
+            "bind": list(self._settings.bind),
+            "workers": self._settings.workers,
+            "threads": self._settings.threads,
+            "when_ready": self._greet,
+            "post_fork": take_signals,
+        }
+        for name, value in options.items():
+            self.cfg.set(name, value)
+
+    def load(self) -> Any:
+        return self._make_app()
+
+    def run(self) -> None:
+        try:
+            PromptArbiter(self).run()
+        except RuntimeError as error:
+            sys.exit(f"bits-server: {error}")
+
+    def _greet(self, arbiter: Any) -> None:
+        """Once the sockets listen: only now a port of 0 has become a number."""
+        addresses = [listener.getsockname() for listener in arbiter.LISTENERS]
+        click.echo(greeting(self._settings, addresses))

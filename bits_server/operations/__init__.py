@@ -1,0 +1,1 @@
+"""What an administrator works with: the settings file and the log."""

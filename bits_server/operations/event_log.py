@@ -1,0 +1,65 @@
+"""What happens to sessions, as lines of the log ``bits_server``.
+
+The rule of this file: text that a client sent is printed with ``%r``, so that it cannot forge a
+line; every refusal says its cause, its HTTP status and its HRESULT.
+"""
+
+from __future__ import annotations
+
+import logging
+
+from bits_server.protocol.content_range import ContentRange
+from bits_server.protocol.errors import BitsError, UnexpectedFailure
+from bits_server.storage.record import SessionRecord
+
+_log = logging.getLogger("bits_server")
+
+
+class EventLog:
+    """A SessionObserver that logs: sessions at INFO, Fragments at DEBUG, refusals at WARNING."""
+
+    def session_created(self, directory: str, record: SessionRecord) -> None:
+        _log.info(
+            "%s session created: %s %r for %s",
+            record.guid,
+            directory,
+            record.destination,
+            record.client_address,
+        )
+
+    def fragment_received(
+        self, directory: str, record: SessionRecord, content_range: ContentRange, received: int
+    ) -> None:
+        _log.debug("%s %s received, next is byte %d", record.guid, content_range, received)
+
+    def closed(self, directory: str, record: SessionRecord, outcome: str) -> None:
+        # A session without a Fragment: an empty file, or a client that gave up before it began.
+        level = logging.WARNING if record.total is None else logging.INFO
+        _log.log(
+            level,
+            "%s session closed: %s %r, total %s bytes: %s",
+            record.guid,
+            directory,
+            record.destination,
+            "unknown" if record.total is None else record.total,
+            outcome,
+        )
+
+    def cancelled(self, directory: str, record: SessionRecord) -> None:
+        _log.info("%s session cancelled: %s %r", record.guid, directory, record.destination)
+
+    def failed(
+        self, directory: str, packet: str, session_id: str, destination: str, error: BitsError
+    ) -> None:
+        unexpected = isinstance(error, UnexpectedFailure)
+        _log.log(
+            logging.ERROR if unexpected else logging.WARNING,
+            "%s %s refused with %d %s: %r: %s",
+            ascii(session_id)[1:-1] or "-",
+            packet or "packet",
+            error.status,
+            "-" if error.hresult is None else f"0x{error.hresult:08X} {error.hresult.name}",
+            destination,
+            error,
+            exc_info=error.__cause__ if unexpected else None,
+        )

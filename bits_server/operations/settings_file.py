@@ -1,0 +1,212 @@
+"""The settings file, TOML: read into Settings, and printed again with every default.
+
+The rule of this file: what is tabular is a table. ``DIRECTORY_KEYS`` and ``SERVER_KEYS`` say which
+keys there are, how each is read and printed; an unknown key, a wrong type and a value that makes
+no sense are refused with file, table and key.
+"""
+
+from __future__ import annotations
+
+import os
+import tomllib
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from bits_server.operations import values
+from bits_server.settings import Durability, Settings, SettingsError, VirtualDirectory
+
+ENVIRONMENT_VARIABLE = "BITS_SERVER_SETTINGS"
+
+SERVER = "[server]"
+DEFAULTS = "[defaults]"
+
+
+@dataclass(frozen=True, slots=True)
+class Key:
+    """How the value of a key is read from what TOML gives, and printed as TOML.
+
+    ``read`` raises ValueError or TypeError with a text that says what to write instead.
+    """
+
+    read: Callable[[Any], Any]
+    show: Callable[[Any], str]
+    is_inherited: bool = True
+
+
+def _expect(kind: type, name: str) -> Callable[[Any], Any]:
+    def read(value: Any) -> Any:
+        if type(value) is not kind:
+            raise TypeError(f"must be {name}, not {value!r}")
+        return value
+
+    return read
+
+
+def _text_list(value: Any) -> tuple[str, ...]:
+    if not isinstance(value, list) or not all(isinstance(item, str) for item in value):
+        raise TypeError(f'must be a list of texts, like ["127.0.0.1:8080"], not {value!r}')
+    return tuple(value)
+
+
+def _from_text(read: Callable[[str], Any]) -> Callable[[Any], Any]:
+    as_text = _expect(str, "a text in quotes")
+    return lambda value: read(as_text(value))
+
+
+def _size(value: Any) -> int:
+    return value if type(value) is int else int(_from_text(values.read_size)(value))
+
+
+def _size_or_none(value: Any) -> int | None:
+    return None if value == "none" else _size(value)
+
+
+def _duration(value: Any) -> int:
+    return value if type(value) is int else int(_from_text(values.read_duration)(value))
+
+
+def _durability(text: str) -> Durability:
+    try:
+        return Durability(text)
+    except ValueError as error:
+        choice = ", ".join(f'"{each.value}"' for each in Durability)
+        raise ValueError(f"{text!r} must be one of {choice}") from error
+
+
+def _quote(text: str) -> str:
+    """A basic string of TOML."""
+    escaped = "".join(
+        f"\\u{ord(character):04x}" if ord(character) < 32 or ord(character) == 127 else character
+        for character in text.replace("\\", "\\\\").replace('"', '\\"')
+    )
+    return f'"{escaped}"'
+
+
+def _quoted(show: Callable[[Any], str]) -> Callable[[Any], str]:
+    return lambda value: _quote(show(value))
+
+
+TEXT = Key(_expect(str, "a text in quotes"), _quote)
+TRUTH = Key(_expect(bool, "true or false"), lambda value: "true" if value else "false")
+NUMBER = Key(_expect(int, "a whole number"), str)
+TEXTS = Key(_text_list, lambda items: "[" + ", ".join(_quote(item) for item in items) + "]")
+SIZE = Key(_size, _quoted(values.print_size))
+SIZE_OR_NONE = Key(
+    _size_or_none, _quoted(lambda size: "none" if size is None else values.print_size(size))
+)
+DURATION = Key(_duration, _quoted(values.print_duration))
+MODE = Key(_from_text(values.read_mode), _quoted(values.print_mode))
+DURABILITY = Key(_from_text(_durability), _quoted(lambda durability: str(durability.value)))
+
+SERVER_KEYS: dict[str, Key] = {"bind": TEXTS, "workers": NUMBER, "threads": NUMBER}
+
+DIRECTORY_KEYS: dict[str, Key] = {
+    "url": Key(TEXT.read, TEXT.show, is_inherited=False),
+    "path": Key(TEXT.read, TEXT.show, is_inherited=False),
+    "public_url": Key(TEXT.read, TEXT.show, is_inherited=False),
+    "upload_enabled": Key(TRUTH.read, TRUTH.show, is_inherited=False),
+    "allow_overwrites": TRUTH,
+    "create_folders": TRUTH,
+    "maximum_upload_size": SIZE_OR_NONE,
+    "maximum_fragment_size": SIZE,
+    "file_mode": MODE,
+    "session_mode": MODE,
+    "session_group": TEXT,
+    "host_id": TEXT,
+    "host_id_fallback_timeout": DURATION,
+    "durability": DURABILITY,
+}
+
+
+def load_settings(file: str) -> Settings:
+    """Read a settings file. Raises SettingsError, which names file, table and key."""
+    try:
+        with open(file, "rb") as opened:
+            found = tomllib.load(opened)
+    except OSError as error:
+        raise SettingsError("", f"cannot be read: {error.strerror}", file=file) from error
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise SettingsError("", f"is not TOML: {error}", file=file) from error
+    try:
+        return settings_from(found)
+    except SettingsError as error:
+        error.file = file
+        raise
+
+
+def load_settings_named_by_environment() -> Settings:
+    """Read the file that BITS_SERVER_SETTINGS names. Raises SettingsError."""
+    file = os.environ.get(ENVIRONMENT_VARIABLE)
+    if not file:
+        raise SettingsError(
+            ENVIRONMENT_VARIABLE, "set this environment variable to the path of the settings file"
+        )
+    return load_settings(file)
+
+
+def settings_from(found: Mapping[str, Any]) -> Settings:
+    """Settings from what TOML gives. Raises SettingsError with table and key."""
+    for table in found:
+        if table not in ("server", "defaults", "virtual_directory"):
+            raise SettingsError(
+                table, "is unknown; there are [server], [defaults] and [[virtual_directory]]"
+            )
+    server = _read_table(found.get("server", {}), SERVER_KEYS, SERVER)
+    inherited = {name: key for name, key in DIRECTORY_KEYS.items() if key.is_inherited}
+    defaults = _read_table(found.get("defaults", {}), inherited, DEFAULTS)
+    tables = found.get("virtual_directory", [])
+    if not isinstance(tables, list):
+        raise SettingsError(
+            "virtual_directory", "is written [[virtual_directory]], twice bracketed"
+        )
+    directories = [
+        _directory(table, defaults, f"[[virtual_directory]] number {number}")
+        for number, table in enumerate(tables, 1)
+    ]
+    return Settings(virtual_directories=tuple(directories), **server)
+
+
+def show_settings(settings: Settings) -> str:
+    """All settings, defaults included, as a file that ``load_settings`` reads to the same."""
+    lines = [SERVER, *_show(settings, SERVER_KEYS)]
+    for directory in settings.virtual_directories:
+        lines += ["", "[[virtual_directory]]", *_show(directory, DIRECTORY_KEYS)]
+    return "\n".join(lines) + "\n"
+
+
+def _directory(found: Any, defaults: dict[str, Any], table: str) -> VirtualDirectory:
+    own = _read_table(found, DIRECTORY_KEYS, table)
+    for needed in ("url", "path"):
+        if needed not in own:
+            raise SettingsError(needed, "is missing", table=table)
+    try:
+        return VirtualDirectory(**{**defaults, **own})
+    except SettingsError as error:
+        error.table = table if error.key in own else DEFAULTS
+        raise
+
+
+def _read_table(found: Any, keys: Mapping[str, Key], table: str) -> dict[str, Any]:
+    if not isinstance(found, dict):
+        raise SettingsError("", "must be a table", table=table)
+    result = {}
+    for name, value in found.items():
+        if name not in keys:
+            raise SettingsError(
+                name, f"is unknown here; the keys are {', '.join(keys)}", table=table
+            )
+        try:
+            result[name] = keys[name].read(value)
+        except (TypeError, ValueError) as error:
+            raise SettingsError(name, str(error), table=table) from error
+    return result
+
+
+def _show(subject: Settings | VirtualDirectory, keys: Mapping[str, Key]) -> list[str]:
+    lines = []
+    for name, key in keys.items():
+        value = getattr(subject, name)
+        if value is not None or key is SIZE_OR_NONE:
+            lines.append(f"{name} = {key.show(value)}")
+    return lines

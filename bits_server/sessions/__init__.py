@@ -1,0 +1,1 @@
+"""What the server does with each packet. Sees the interfaces of storage, never a disk."""

@@ -1,0 +1,45 @@
+"""From the path of a destination URL to a safe path below the virtual directory.
+
+The rule of this file: what passes here names a file below the virtual directory and nothing else,
+as far as text can say; links are the store's business.
+"""
+
+from __future__ import annotations
+
+import unicodedata
+
+from bits_server.protocol.errors import MalformedPacket
+from bits_server.storage.interface import DestinationPath
+
+PRIVATE_SEGMENT = "bits-sessions"
+LONGEST_SEGMENT_BYTES = 255
+
+
+def parse_destination(path: bytes) -> DestinationPath:
+    """``path``: what follows the virtual directory and its slash, percent-decoded once.
+
+    It is read as UTF-8 and decoded no further. Raises MalformedPacket for every name that the
+    server refuses to make.
+    """
+    try:
+        text = path.decode("utf-8")
+    except UnicodeDecodeError as error:
+        raise MalformedPacket("the destination is not UTF-8") from error
+    segments = tuple(text.split("/"))
+    for segment in segments:
+        _refuse_unsafe(segment)
+    return DestinationPath(segments)
+
+
+def _refuse_unsafe(segment: str) -> None:
+    if segment in ("", ".", ".."):
+        raise MalformedPacket(f"the destination has the segment {segment!r}; it must name a file")
+    if "\\" in segment:
+        raise MalformedPacket("the destination has a backslash")
+    is_plain = segment.isascii() and segment.isprintable()
+    if not is_plain and any(unicodedata.category(character) == "Cc" for character in segment):
+        raise MalformedPacket("the destination has a control character")
+    if len(segment.encode()) > LONGEST_SEGMENT_BYTES:
+        raise MalformedPacket(f"a segment is over {LONGEST_SEGMENT_BYTES} bytes")
+    if unicodedata.normalize("NFKC", segment).casefold() == PRIVATE_SEGMENT:
+        raise MalformedPacket("the destination is in BITS-Sessions, which belongs to the server")

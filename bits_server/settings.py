@@ -1,0 +1,179 @@
+"""The settings as frozen values that refuse nonsense.
+
+Names follow the IIS properties. Units: sizes in bytes, durations in seconds, modes as numbers.
+Where the values come from (a file, a command line, a program that embeds us) is not known here.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from enum import Enum
+from urllib.parse import urlsplit
+
+LONGEST_HOST_ID = 300  # [MC-BUP] 2.2.3, BITS-Host-Id
+MINIMUM_FRAGMENT_BYTES = 5 * 1024  # a Windows client sends no smaller ones [MC-BUP] 3.1.5.2.4
+DAY = 86_400
+
+_HOST = re.compile(r"(?:[A-Za-z0-9._-]+|\[[0-9A-Fa-f:.]+\])(?::[0-9]{1,5})?", re.ASCII)
+_BIND = re.compile(r"(?:[A-Za-z0-9._-]*|\[[0-9A-Fa-f:.]+\]):[0-9]{1,5}|unix:.+|fd://[0-9]+")
+
+
+class SettingsError(ValueError):
+    """A setting that cannot be used: which key, what is wrong, what to write instead.
+
+    ``key`` as in the settings file; ``table`` and ``file`` are filled in by whoever knows them.
+    """
+
+    def __init__(self, key: str, problem: str, *, table: str = "", file: str = "") -> None:
+        super().__init__(key, problem)
+        self.key = key
+        self.problem = problem
+        self.table = table
+        self.file = file
+
+    def __str__(self) -> str:
+        where = [part for part in (self.file, self.table, self.key) if part]
+        return ": ".join([*where, self.problem])
+
+
+class Durability(Enum):
+    """What is on the disk, and not in memory only, before an Ack leaves."""
+
+    NONE = "none"  # the operating system decides
+    CLOSE = "close"  # Close-Session: the file and its name
+    FRAGMENT = "fragment"  # and each Fragment: its bytes
+
+
+@dataclass(frozen=True, slots=True)
+class VirtualDirectory:
+    """A URL prefix that accepts uploads, mapped to a folder.
+
+    Raises SettingsError where a value makes no sense by itself; whether the folder is there and
+    can be written is looked at when the server starts.
+    """
+
+    url: str
+    path: str
+    public_url: str | None = None
+    upload_enabled: bool = True
+    allow_overwrites: bool = False
+    create_folders: bool = False
+    maximum_upload_size: int | None = None
+    maximum_fragment_size: int = 64 << 20
+    file_mode: int = 0o640
+    session_mode: int = 0o600
+    session_group: str | None = None
+    host_id: str = ""
+    host_id_fallback_timeout: int = DAY
+    durability: Durability = Durability.CLOSE
+
+    def __post_init__(self) -> None:
+        _check_url(self.url)
+        _require(self.path.startswith("/"), "path", "must be an absolute path, starting with /")
+        if self.public_url is not None:
+            _check_public_url(self.public_url)
+        if self.maximum_upload_size is not None:
+            _require(self.maximum_upload_size >= 0, "maximum_upload_size", "must not be negative")
+        _require(
+            self.maximum_fragment_size >= MINIMUM_FRAGMENT_BYTES,
+            "maximum_fragment_size",
+            f"must be at least {MINIMUM_FRAGMENT_BYTES} bytes: "
+            "Windows clients do not send smaller fragments",
+        )
+        _check_mode("file_mode", self.file_mode)
+        _check_mode("session_mode", self.session_mode)
+        _require(
+            self.session_mode & 0o600 == 0o600,
+            "session_mode",
+            "must let the server itself read and write: 06xx",
+        )
+        _require(self.session_group != "", "session_group", "must name a group, or be left out")
+        if self.host_id:
+            _require(
+                len(self.host_id) <= LONGEST_HOST_ID and bool(_HOST.fullmatch(self.host_id)),
+                "host_id",
+                f"must be a host or host:port of at most {LONGEST_HOST_ID} characters",
+            )
+        _require(
+            0 < self.host_id_fallback_timeout < 2**32,
+            "host_id_fallback_timeout",
+            "must be between 1 s and 2^32 s",
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """The whole server. ``bind``, ``workers`` and ``threads`` matter to ``bits-server serve``."""
+
+    virtual_directories: tuple[VirtualDirectory, ...]
+    bind: tuple[str, ...] = ("127.0.0.1:8080",)
+    workers: int = 2
+    threads: int = 16
+
+    def __post_init__(self) -> None:
+        if not self.virtual_directories:
+            raise SettingsError(
+                "[[virtual_directory]]", "at least one is needed: add one with url and path"
+            )
+        _require(bool(self.bind), "bind", "must name at least one address", table="[server]")
+        for address in self.bind:
+            _require(
+                bool(_BIND.fullmatch(address)),
+                "bind",
+                f"{address!r} is none of HOST:PORT, unix:PATH, fd://NUMBER",
+                table="[server]",
+            )
+        for key, value in (("workers", self.workers), ("threads", self.threads)):
+            _require(1 <= value <= 1024, key, "must be between 1 and 1024", table="[server]")
+        urls = [directory.url for directory in self.virtual_directories]
+        for url in urls:
+            if urls.count(url) > 1:
+                raise SettingsError(
+                    "url",
+                    f"{url!r} is used twice; give each its own",
+                    table="[[virtual_directory]]",
+                )
+
+
+def _check_url(url: str) -> None:
+    _require(
+        url == "/" or bool(re.fullmatch(r"(?:/[^/\\?#%\x00-\x1f\x7f]+)+", url)),
+        "url",
+        f"{url!r} must be a path such as '/upload': it starts with a slash, does not end with one, "
+        "and is written decoded",
+    )
+    segments = url.split("/")
+    _require(
+        not any(part in (".", "..") or part.casefold() == "bits-sessions" for part in segments),
+        "url",
+        f"{url!r} must not contain '.', '..' or BITS-Sessions",
+    )
+
+
+def _check_public_url(public_url: str) -> None:
+    try:
+        parts = urlsplit(public_url)
+        is_usable = bool(parts.scheme in ("http", "https") and parts.hostname)
+        is_usable = is_usable and not (parts.query or parts.fragment or parts.port == 0)
+    except ValueError:
+        is_usable = False
+    _require(
+        is_usable,
+        "public_url",
+        f"{public_url!r} must be like 'https://files.example.com/upload': the virtual directory "
+        "as clients know it",
+    )
+
+
+def _check_mode(key: str, mode: int) -> None:
+    _require(
+        0 <= mode <= 0o777 and mode & 0o111 == 0,
+        key,
+        f"{mode:#o} must be the mode of a file, between 0000 and 0666, without execute bits",
+    )
+
+
+def _require(holds: bool, key: str, problem: str, *, table: str = "") -> None:
+    if not holds:
+        raise SettingsError(key, problem, table=table)

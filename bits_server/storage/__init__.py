@@ -1,0 +1,1 @@
+"""Where sessions and their request entities rest. Knows protocol values only."""

@@ -1,0 +1,131 @@
+"""The files of a virtual directory, reached so that nothing outside it can be touched.
+
+The rule of this file: a folder is opened once, looked at where it really is, and used by its
+descriptor from then on; nobody can swap a link in between. Links that stay inside are followed.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import stat
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from bits_server.protocol.errors import MalformedPacket, PathNotFound
+from bits_server.storage.disk import FOLDER, folder_mode
+from bits_server.storage.interface import DestinationPath, DestinationState
+
+
+class DestinationTree:
+    """The folder of a virtual directory, ``root``; ``private`` in it is nobody's destination."""
+
+    def __init__(self, root: str, private: str, *, create_folders: bool, file_mode: int) -> None:
+        self._root = root
+        self._private = private
+        self._create_folders = create_folders
+        self._mode_of_folders = folder_mode(file_mode)
+
+    @contextmanager
+    def parent_of(self, destination: DestinationPath, *, create: bool = False) -> Iterator[int]:
+        """The descriptor of the folder that the destination is in.
+
+        Makes missing folders where ``create`` is set and the settings say so. Raises PathNotFound,
+        or MalformedPacket where a link leads out of the virtual directory.
+        """
+        fd = os.open(self._root, FOLDER)
+        try:
+            for segment in destination.segments[:-1]:
+                below = self._enter(segment, fd, create=create and self._create_folders)
+                os.close(fd)
+                fd = below
+            if len(destination.segments) > 1:
+                self._refuse_outside(fd)
+            yield fd
+        finally:
+            os.close(fd)
+
+    def examine(self, destination: DestinationPath) -> DestinationState:
+        """What stands at the destination, or keeps a file from being put there."""
+        try:
+            with self.parent_of(destination) as parent:
+                return self._state_of(destination.segments[-1], parent)
+        except PathNotFound as error:
+            is_missing = isinstance(error.__cause__, FileNotFoundError)
+            if is_missing and self._create_folders:
+                return DestinationState.FREE
+            return DestinationState.NO_FOLDER
+        except MalformedPacket:
+            return DestinationState.OUTSIDE
+
+    def _enter(self, segment: str, fd: int, *, create: bool) -> int:
+        """Open a folder below ``fd``, which stays open."""
+        try:
+            return os.open(segment, FOLDER, dir_fd=fd)
+        except FileNotFoundError as error:
+            self._refuse_outside(fd)
+            if not create:
+                raise PathNotFound(f"there is no folder {segment!r}") from error
+        except NotADirectoryError as error:
+            raise PathNotFound(f"{segment!r} is a file and not a folder") from error
+        except OSError as error:
+            if error.errno == errno.ELOOP:
+                raise MalformedPacket(f"{segment!r} is a link without an end") from error
+            raise
+        try:
+            os.mkdir(segment, self._mode_of_folders, dir_fd=fd)
+        except FileExistsError:
+            pass  # another session made it, or it is a link that leads nowhere
+        else:
+            os.fsync(fd)
+        try:
+            return os.open(segment, FOLDER, dir_fd=fd)
+        except (FileNotFoundError, NotADirectoryError) as error:
+            raise PathNotFound(f"{segment!r} is no folder") from error
+
+    def _refuse_outside(self, fd: int) -> None:
+        """Climb from the open folder to the root; meeting ``private`` or missing the root is out.
+
+        By identity and not by name: it holds whatever is renamed, linked or mounted meanwhile.
+        """
+        root, private = _identity(os.stat(self._root)), _identity(os.stat(self._private))
+        here, found = os.dup(fd), _identity(os.fstat(fd))
+        try:
+            while found != root:
+                above = os.open("..", FOLDER, dir_fd=here)
+                os.close(here)
+                here, below = above, found
+                found = _identity(os.fstat(here))
+                if below == private or found == below:  # the top of the file system is its own ..
+                    raise MalformedPacket("a link leads out of the virtual directory")
+        finally:
+            os.close(here)
+
+    def _state_of(self, name: str, parent: int) -> DestinationState:
+        try:
+            found = os.lstat(name, dir_fd=parent)
+        except FileNotFoundError:
+            return DestinationState.FREE
+        if stat.S_ISLNK(found.st_mode):
+            return self._state_of_link(name, parent)
+        return DestinationState.FOLDER if stat.S_ISDIR(found.st_mode) else DestinationState.TAKEN
+
+    def _state_of_link(self, name: str, parent: int) -> DestinationState:
+        """A link as the last segment is never followed when writing; it may still be refused."""
+        try:
+            fd = os.open(name, os.O_PATH | os.O_CLOEXEC, dir_fd=parent)
+        except OSError:
+            return DestinationState.OUTSIDE  # it leads nowhere that can be looked at
+        try:
+            if stat.S_ISDIR(os.fstat(fd).st_mode):
+                self._refuse_outside(fd)
+                return DestinationState.FOLDER
+            target = os.readlink(f"/proc/self/fd/{fd}")
+        finally:
+            os.close(fd)
+        inside = os.path.realpath(self._root) + "/"
+        return DestinationState.TAKEN if target.startswith(inside) else DestinationState.OUTSIDE
+
+
+def _identity(status: os.stat_result) -> tuple[int, int]:
+    return status.st_dev, status.st_ino

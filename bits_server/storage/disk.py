@@ -1,0 +1,81 @@
+"""The few things done to files that must be done the same way everywhere.
+
+The rule of this file: an error of write, fsync or close is never lost; names are relative to the
+descriptor of an open folder, and links are not followed.
+"""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+
+from bits_server.storage.interface import Buffer
+
+FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
+FILE = os.O_NOFOLLOW | os.O_CLOEXEC
+
+
+@dataclass(frozen=True, slots=True)
+class DiskRules:
+    """How files are made. Modes are those of files; a folder's follows from them.
+
+    ``file_mode``: of published files; ``session_mode``, ``session_group`` (a numeric group, None:
+    the process's): of what is in a session's folder. ``sync_on_close``: see ``durability`` in the
+    settings; ``sync_each_fragment`` includes it.
+    """
+
+    file_mode: int = 0o640
+    session_mode: int = 0o600
+    session_group: int | None = None
+    sync_on_close: bool = True
+    sync_each_fragment: bool = False
+
+
+def folder_mode(mode_of_files: int) -> int:
+    """Whoever may read the files may enter their folder."""
+    return mode_of_files | (mode_of_files & 0o444) >> 2
+
+
+def write_all(fd: int, block: Buffer, at: int) -> None:
+    """Write the whole block at an offset; a full disk leaves a prefix of it, and raises."""
+    view = memoryview(block)
+    while view:
+        written = os.pwrite(fd, view, at)
+        view = view[written:]
+        at += written
+
+
+def read_file(name: str, folder: int) -> bytes:
+    """The content of a small file. Raises OSError."""
+    fd = os.open(name, os.O_RDONLY | FILE, dir_fd=folder)
+    try:
+        return os.read(fd, 1 << 20)
+    finally:
+        os.close(fd)
+
+
+def replace_file(name: str, content: bytes, folder: int, mode: int, *, sync: bool) -> None:
+    """Give the file new content, all or nothing; where that fails the old one stays."""
+    temporary = name + ".new"
+    try:
+        fd = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | FILE, mode, dir_fd=folder)
+        try:
+            write_all(fd, content, 0)
+            if sync:
+                os.fsync(fd)
+        finally:
+            os.close(fd)
+        os.rename(temporary, name, src_dir_fd=folder, dst_dir_fd=folder)
+    except OSError:
+        remove_file(temporary, folder)
+        raise
+    if sync:
+        os.fsync(folder)
+
+
+def remove_file(name: str, folder: int) -> None:
+    """Remove a file that may be gone already."""
+    try:
+        os.unlink(name, dir_fd=folder)
+    except FileNotFoundError:
+        pass

@@ -1,0 +1,179 @@
+"""The sessions of one virtual directory as folders below ``BITS-Sessions``.
+
+On disk::
+
+    BITS-Sessions/
+        {GUID}/             one session: session.json, request
+        .closed/{GUID}      a record, for an hour, of a session that a Close-Session removed
+        .removed-{GUID}/    a session on its way out: no packet finds it
+
+The rule of this file: no process's memory holds anything. Any worker, after any restart, serves
+any packet of any session; a folder that is listed is never listed on the way of a packet.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import time
+from collections.abc import Iterator
+
+from bits_server.protocol.errors import SessionNotFound
+from bits_server.protocol.session_id import SessionId
+from bits_server.storage.destination_tree import DestinationTree
+from bits_server.storage.disk import (
+    FILE,
+    FOLDER,
+    DiskRules,
+    folder_mode,
+    read_file,
+    replace_file,
+    write_all,
+)
+from bits_server.storage.interface import DestinationPath, DestinationState
+from bits_server.storage.record import ClosedRecord, RecordUnreadable, SessionRecord
+from bits_server.storage.session_folder import (
+    PRIVATE_MODE,
+    RECORD,
+    FolderSession,
+    give_to_session_group,
+)
+
+SESSIONS_FOLDER = "BITS-Sessions"
+CLOSED_FOLDER = ".closed"
+CLOSED_RECORD_SECONDS = 3600
+
+
+class FolderUnusable(Exception):
+    """The folder of a virtual directory cannot be used; the message says what to change."""
+
+
+def refuse_unusable(root: str) -> None:
+    """Raise FolderUnusable where ``root`` cannot be a virtual directory; change nothing."""
+    if not os.path.isdir(root):
+        raise FolderUnusable(f"{root} is not a folder; create it: mkdir -p {root}")
+    if not os.access(root, os.R_OK | os.W_OK | os.X_OK):
+        raise FolderUnusable(
+            f"{root} is not writable for the user {os.geteuid()} of this process; chown or chmod it"
+        )
+
+
+class FilesystemStore:
+    """A SessionStore in the folder ``root`` of a virtual directory."""
+
+    def __init__(self, root: str, rules: DiskRules, *, create_folders: bool = False) -> None:
+        """Make ``BITS-Sessions`` where it is missing. Raises FolderUnusable."""
+        self._sessions = os.path.join(root, SESSIONS_FOLDER)
+        self._closed = os.path.join(self._sessions, CLOSED_FOLDER)
+        self._rules = rules
+        self._tree = DestinationTree(
+            root, self._sessions, create_folders=create_folders, file_mode=rules.file_mode
+        )
+        refuse_unusable(root)
+        try:
+            self._make_folders()
+        except OSError as error:
+            raise FolderUnusable(f"{error.filename}: {error.strerror}") from error
+
+    def create(self, record: SessionRecord) -> None:
+        path = self._path(record.session_id)
+        mode = folder_mode(self._rules.session_mode)
+        try:
+            os.mkdir(path, mode)
+        except FileNotFoundError:  # somebody tidied BITS-Sessions away under us
+            self._make_folders()
+            os.mkdir(path, mode)
+        try:
+            self._fill(path, record)
+        except BaseException:
+            shutil.rmtree(path, ignore_errors=True)
+            raise
+
+    def open(self, session_id: SessionId) -> FolderSession:
+        return FolderSession(self._path(session_id), self._rules, self._tree, self._keep_closed)
+
+    def session_ids(self) -> Iterator[SessionId]:
+        with os.scandir(self._sessions) as entries:
+            for entry in entries:
+                try:
+                    yield SessionId.parse(entry.name)
+                except SessionNotFound:
+                    continue  # not a session: .closed, or a stranger's file
+
+    def closed_record(self, session_id: SessionId) -> ClosedRecord | None:
+        try:
+            folder = os.open(self._closed, FOLDER)
+        except FileNotFoundError:
+            return None
+        try:
+            record = ClosedRecord.from_json(read_file(str(session_id), folder))
+        except (FileNotFoundError, RecordUnreadable):
+            return None
+        finally:
+            os.close(folder)
+        return record if time.time() - record.closed < CLOSED_RECORD_SECONDS else None
+
+    def examine(self, destination: DestinationPath) -> DestinationState:
+        return self._tree.examine(destination)
+
+    def publish_empty(self, destination: DestinationPath) -> bool:
+        with self._tree.parent_of(destination, create=True) as parent:
+            name, mode = destination.segments[-1], self._rules.file_mode
+            try:
+                fd = os.open(name, os.O_WRONLY | os.O_CREAT | os.O_EXCL | FILE, mode, dir_fd=parent)
+            except FileExistsError:
+                return False
+            try:
+                os.fchmod(fd, mode)
+            finally:
+                os.close(fd)
+            if self._rules.sync_on_close:
+                os.fsync(parent)
+            return True
+
+    def _fill(self, path: str, record: SessionRecord) -> None:
+        folder = os.open(path, FOLDER | os.O_NOFOLLOW)
+        try:
+            give_to_session_group(folder, self._rules, folder_mode(self._rules.session_mode))
+            # No rename needed: nobody knows the id yet.
+            flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | FILE
+            fd = os.open(RECORD, flags, PRIVATE_MODE, dir_fd=folder)
+            try:
+                write_all(fd, record.to_json(), 0)
+                if self._rules.sync_each_fragment:
+                    os.fsync(fd)
+            finally:
+                os.close(fd)
+            if self._rules.sync_each_fragment:
+                os.fsync(folder)
+                self._sync_sessions_folder()
+        finally:
+            os.close(folder)
+
+    def _keep_closed(self, closed: ClosedRecord) -> None:
+        if not os.path.isdir(self._closed):
+            self._make_folders()
+        folder = os.open(self._closed, FOLDER)
+        try:
+            sync = self._rules.sync_on_close
+            replace_file(closed.guid, closed.to_json(), folder, PRIVATE_MODE, sync=sync)
+        finally:
+            os.close(folder)
+
+    def _sync_sessions_folder(self) -> None:
+        folder = os.open(self._sessions, FOLDER)
+        try:
+            os.fsync(folder)
+        finally:
+            os.close(folder)
+
+    def _make_folders(self) -> None:
+        os.makedirs(self._closed, 0o700, exist_ok=True)
+        group = self._rules.session_group
+        if group is not None:
+            os.chown(self._sessions, -1, group)
+        os.chmod(self._sessions, 0o700 if group is None else 0o710)
+        os.chmod(self._closed, 0o700)
+
+    def _path(self, session_id: SessionId) -> str:
+        return os.path.join(self._sessions, str(session_id))

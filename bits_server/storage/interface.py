@@ -1,0 +1,107 @@
+"""What a store of sessions must offer; ``filesystem`` is the one for production.
+
+The rule of this file: interfaces and their values only. A store raises errors of the protocol's
+family for what concerns the client, and OSError for what concerns the machine.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from enum import Enum
+from typing import Protocol
+
+from bits_server.protocol.session_id import SessionId
+from bits_server.storage.record import ClosedRecord, SessionRecord
+
+Buffer = bytes | bytearray | memoryview
+
+
+@dataclass(frozen=True, slots=True)
+class DestinationPath:
+    """Where the file goes, below the virtual directory: the segments of its path, checked."""
+
+    segments: tuple[str, ...]
+
+    def __str__(self) -> str:
+        return "/".join(self.segments)
+
+
+class DestinationState(Enum):
+    """What stands at a destination path now."""
+
+    FREE = "nothing has that name"
+    TAKEN = "a file has that name"
+    FOLDER = "a folder has that name"
+    NO_FOLDER = "the parent folder does not exist"
+    OUTSIDE = "the path leads out of the virtual directory, or into BITS-Sessions"
+
+
+class StoredSession(Protocol):
+    """One session, opened; ``close()`` gives back what holds it open and changes nothing."""
+
+    @property
+    def record(self) -> SessionRecord:
+        """The durable facts, as read when the session was opened or last locked."""
+
+    def close(self) -> None:
+        """Let go of the session; never raises."""
+
+    def locked(self) -> AbstractContextManager[None]:
+        """Hold the session against every other process and thread, and read its record anew.
+
+        Raises SessionNotFound where the session was removed meanwhile. Never held while waiting
+        for the network.
+        """
+
+    def save(self, record: SessionRecord) -> None:
+        """Replace the record, all or nothing. Only under the lock."""
+
+    def received_length(self) -> int:
+        """The next expected byte (a count of bytes); TOTAL once the record says complete."""
+
+    def append(self, block: Buffer, at: int) -> int:
+        """Write what of ``block``, which belongs at offset ``at``, is not there yet.
+
+        Takes the lock for this one write. Returns the received length afterwards. Raises
+        FragmentOutOfOrder where ``at`` is after the received length, and SessionNotFound.
+        """
+
+    def make_durable(self) -> None:
+        """Return when every received byte would survive a power failure."""
+
+    def publish(self, destination: DestinationPath, *, overwrite: bool) -> None:
+        """Put the complete request entity at the destination, all or nothing. Under the lock.
+
+        Can be repeated after a crash at any point. Raises AccessDenied where something is there
+        and ``overwrite`` is off, PathNotFound, MalformedPacket, EntityVanished.
+        """
+
+    def delete(self, closed: ClosedRecord | None = None) -> None:
+        """Remove all of the session; first keep ``closed``, where given. Under the lock."""
+
+
+class SessionStore(Protocol):
+    """The sessions of one virtual directory."""
+
+    def create(self, record: SessionRecord) -> None:
+        """Make the session that ``record`` describes."""
+
+    def open(self, session_id: SessionId) -> StoredSession:
+        """The session of that name. Raises SessionNotFound."""
+
+    def session_ids(self) -> Iterator[SessionId]:
+        """Every session there is, in no order."""
+
+    def closed_record(self, session_id: SessionId) -> ClosedRecord | None:
+        """The record of a session that a Close-Session removed, while it is kept."""
+
+    def examine(self, destination: DestinationPath) -> DestinationState:
+        """What stands at the destination now."""
+
+    def publish_empty(self, destination: DestinationPath) -> bool:
+        """Make an empty file at the destination unless something has that name.
+
+        Returns whether it was made. Raises PathNotFound, MalformedPacket.
+        """

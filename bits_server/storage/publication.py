@@ -1,0 +1,170 @@
+"""Putting a complete request entity at its destination, so that it can be repeated.
+
+The rule of this file: before each step that others can see, the record says what is about to be
+published, so that a Close-Session that comes after a crash finds out how far the last one got.
+``request`` keeps its name until the caller has written the closed record. A reader of the
+destination sees nothing, or the old file, or the whole new one.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import stat
+from collections.abc import Callable
+from dataclasses import replace
+
+from bits_server.protocol.errors import AccessDenied, EntityVanished, MalformedPacket
+from bits_server.storage.disk import FILE, DiskRules, remove_file, write_all
+from bits_server.storage.record import SessionRecord
+from bits_server.storage.rename_exclusive import rename_exclusive
+
+REQUEST = "request"
+COPY_BYTES = 1 << 20
+
+# Linking is impossible: another file system, one without links, or one file with too many.
+_CANNOT_LINK = frozenset({errno.EXDEV, errno.EPERM, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK})
+
+
+class Publication:
+    """One try to give the entity in ``folder`` the name ``name`` in the folder ``parent``.
+
+    ``save`` makes a changed record durable enough to survive the death of the process.
+    """
+
+    def __init__(
+        self,
+        record: SessionRecord,
+        folder: int,
+        parent: int,
+        name: str,
+        rules: DiskRules,
+        save: Callable[[SessionRecord], None],
+    ) -> None:
+        self._record = record
+        self._folder = folder
+        self._parent = parent
+        self._name = name
+        self._rules = rules
+        self._save = save
+        self._hidden = f".{record.session_id.guid}.publishing"
+
+    def run(self, *, overwrite: bool) -> None:
+        """Raises AccessDenied, MalformedPacket or EntityVanished; the session is unharmed then."""
+        try:
+            entity = os.open(REQUEST, os.O_RDONLY | FILE, dir_fd=self._folder)
+        except FileNotFoundError as error:
+            raise EntityVanished("the request entity is gone") from error
+        try:
+            length = os.fstat(entity).st_size
+            if length != self._record.total:
+                raise EntityVanished(f"the request entity has {length} bytes now")
+            if not self._is_there_already():
+                self._refuse_what_cannot_be_replaced(overwrite=overwrite)
+                self._give_to_readers(entity)
+                try:
+                    self._publish_by_link(entity, overwrite=overwrite)
+                except OSError as error:
+                    if error.errno not in _CANNOT_LINK:
+                        raise
+                    self._publish_by_copy(entity, overwrite=overwrite)
+        finally:
+            os.close(entity)
+        remove_file(self._hidden, self._parent)
+        if self._rules.sync_on_close:
+            os.fsync(self._parent)
+
+    def _is_there_already(self) -> bool:
+        """Whether the file that the record names got to the destination before a crash."""
+        standing = self._standing()
+        return (
+            standing is not None
+            and self._record.publishing_inode == standing.st_ino
+            and self._record.publishing_device == standing.st_dev
+            and self._record.total == standing.st_size
+        )
+
+    def _refuse_what_cannot_be_replaced(self, *, overwrite: bool) -> None:
+        standing = self._standing()
+        if standing is None:
+            return
+        if stat.S_ISDIR(standing.st_mode):
+            raise MalformedPacket("the destination is a folder")
+        if not overwrite:
+            raise AccessDenied("the destination exists and allow_overwrites is off")
+
+    def _standing(self) -> os.stat_result | None:
+        try:
+            return os.lstat(self._name, dir_fd=self._parent)
+        except FileNotFoundError:
+            return None
+
+    def _give_to_readers(self, fd: int) -> None:
+        """Set mode and group before anyone can see the file."""
+        parent = os.fstat(self._parent)
+        group = parent.st_gid if parent.st_mode & stat.S_ISGID else os.getegid()
+        if os.fstat(fd).st_gid != group:
+            os.fchown(fd, -1, group)
+        os.fchmod(fd, self._rules.file_mode)
+
+    def _publish_by_link(self, entity: int, *, overwrite: bool) -> None:
+        if self._rules.sync_on_close:
+            os.fdatasync(entity)
+        self._announce(entity, self._hidden if overwrite else None)
+        if not overwrite:
+            self._link(REQUEST, self._folder, self._name)
+            return
+        remove_file(self._hidden, self._parent)
+        self._link(REQUEST, self._folder, self._hidden)
+        os.replace(self._hidden, self._name, src_dir_fd=self._parent, dst_dir_fd=self._parent)
+
+    def _publish_by_copy(self, entity: int, *, overwrite: bool) -> None:
+        """Across file systems: only a whole and durable copy gets the name."""
+        self._save_announcement(None, None, self._hidden)
+        remove_file(self._hidden, self._parent)
+        flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | FILE
+        copy = os.open(self._hidden, flags, self._rules.session_mode, dir_fd=self._parent)
+        try:
+            at = 0
+            while block := os.pread(entity, COPY_BYTES, at):
+                write_all(copy, block, at)
+                at += len(block)
+            self._give_to_readers(copy)
+            if self._rules.sync_on_close:
+                os.fsync(copy)
+            self._announce(copy, self._hidden)
+        finally:
+            os.close(copy)
+        if overwrite:
+            os.replace(self._hidden, self._name, src_dir_fd=self._parent, dst_dir_fd=self._parent)
+            return
+        try:
+            self._link(self._hidden, self._parent, self._name)
+        except OSError as error:
+            if error.errno not in _CANNOT_LINK:
+                raise
+            try:
+                rename_exclusive(self._hidden, self._name, self._parent)
+            except FileExistsError as taken:
+                raise AccessDenied("the destination appeared meanwhile") from taken
+
+    def _link(self, name: str, folder: int, new_name: str) -> None:
+        try:
+            os.link(
+                name, new_name, src_dir_fd=folder, dst_dir_fd=self._parent, follow_symlinks=False
+            )
+        except FileExistsError as error:
+            raise AccessDenied("the destination appeared meanwhile") from error
+
+    def _announce(self, fd: int, hidden: str | None) -> None:
+        status = os.fstat(fd)
+        self._save_announcement(status.st_dev, status.st_ino, hidden)
+
+    def _save_announcement(self, device: int | None, inode: int | None, hidden: str | None) -> None:
+        self._record = replace(
+            self._record,
+            publishing_device=device,
+            publishing_inode=inode,
+            publishing_name=hidden,
+        )
+        self._save(self._record)

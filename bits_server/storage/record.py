@@ -1,0 +1,111 @@
+"""The durable facts of a session, and how they are written as JSON.
+
+``parse(print(x)) == x``; whatever else is found in a record's place raises RecordUnreadable.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from typing import Any, Self, get_type_hints
+
+from bits_server.protocol.session_id import SessionId
+from bits_server.protocol.states import SessionState
+
+FORMAT = 1
+
+
+class RecordUnreadable(Exception):
+    """What stands in the record's place is not a record that this version wrote."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Json:
+    """A flat dataclass of text, numbers and truth values that prints itself as one object."""
+
+    def to_json(self) -> bytes:
+        """The record as UTF-8 text."""
+        facts = {name: getattr(self, name) for name in _types(type(self))}
+        return json.dumps({"format": FORMAT, **facts}).encode()
+
+    @classmethod
+    def from_json(cls, text: bytes) -> Self:
+        """Raises RecordUnreadable."""
+        try:
+            found = json.loads(text)
+        except (ValueError, RecursionError) as error:
+            raise RecordUnreadable(f"not JSON: {error}") from error
+        if not isinstance(found, dict) or found.pop("format", None) != FORMAT:
+            raise RecordUnreadable(f"not a record of format {FORMAT}")
+        return cls(**_checked(cls, found))
+
+
+@dataclass(frozen=True, slots=True)
+class SessionRecord(_Json):
+    """Who, what, when, and how far.
+
+    ``guid``: the session id as printed. ``destination``: the path below the virtual directory.
+    ``owner``: the user that created the session, empty for anonymous. ``created``: seconds since
+    1970. ``total``: bytes of the request entity, None before the first Fragment.
+    ``publishing_device``, ``publishing_inode``: the file that a Close-Session is putting at the
+    destination; ``publishing_name``: the hidden name it has beside it meanwhile, or None.
+    """
+
+    guid: str
+    destination: str
+    owner: str
+    client_address: str
+    created: float
+    total: int | None = None
+    is_complete: bool = False
+    publishing_device: int | None = None
+    publishing_inode: int | None = None
+    publishing_name: str | None = None
+
+    @property
+    def state(self) -> SessionState:
+        """How far the upload has come."""
+        if self.publishing_inode is not None:
+            return SessionState.PUBLISHING
+        if self.is_complete:
+            return SessionState.COMPLETE
+        return SessionState.OPENED if self.total is None else SessionState.RECEIVING
+
+    @property
+    def session_id(self) -> SessionId:
+        """The id as a value."""
+        return SessionId.parse(self.guid)
+
+
+@dataclass(frozen=True, slots=True)
+class ClosedRecord(_Json):
+    """What is kept of a closed session so that a repeated Close-Session gets its Ack.
+
+    ``closed``: seconds since 1970.
+    """
+
+    guid: str
+    destination: str
+    owner: str
+    closed: float
+
+
+def _types(cls: type[_Json]) -> dict[str, Any]:
+    """The annotations of a record; reading them costs more than reading the record."""
+    if cls not in _known_types:
+        _known_types[cls] = get_type_hints(cls)
+    return _known_types[cls]
+
+
+_known_types: dict[type[_Json], dict[str, Any]] = {}
+
+
+def _checked(cls: type[_Json], found: dict[str, Any]) -> dict[str, Any]:
+    types = _types(cls)
+    if found.keys() != types.keys():
+        raise RecordUnreadable(f"missing or unknown: {sorted(found.keys() ^ types.keys())}")
+    for name, value in found.items():
+        is_truth = isinstance(value, bool)  # a bool is an int to isinstance
+        if is_truth != (types[name] is bool) or not isinstance(value, types[name]):
+            raise RecordUnreadable(f"{name} is {value!r}")
+    return found

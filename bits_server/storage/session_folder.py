@@ -1,0 +1,206 @@
+"""One session as a folder on disk: ``session.json``, ``request``, and the lock on the folder.
+
+The rule of this file: the length of ``request`` is the truth about what was received. The lock is
+an flock on the folder, taken for one write at a time and never while anybody waits for the
+network; whoever gets it looks first whether the folder still has its name.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import shutil
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+from bits_server.protocol.errors import (
+    FragmentOutOfOrder,
+    MalformedPacket,
+    PathNotFound,
+    SessionNotFound,
+)
+from bits_server.storage.destination_tree import DestinationTree
+from bits_server.storage.disk import (
+    FILE,
+    FOLDER,
+    DiskRules,
+    read_file,
+    remove_file,
+    replace_file,
+    write_all,
+)
+from bits_server.storage.interface import Buffer, DestinationPath
+from bits_server.storage.publication import REQUEST, Publication
+from bits_server.storage.record import ClosedRecord, RecordUnreadable, SessionRecord
+
+RECORD = "session.json"
+RESPONSE = "response"
+REMOVED_PREFIX = ".removed-"
+PRIVATE_MODE = 0o600
+
+
+def read_record(folder: int) -> SessionRecord:
+    """The record in an open session folder. Raises SessionNotFound where there is none."""
+    try:
+        return SessionRecord.from_json(read_file(RECORD, folder))
+    except FileNotFoundError as error:
+        raise SessionNotFound("the session has no record: it was never wholly made") from error
+    except RecordUnreadable as error:
+        raise SessionNotFound(f"session.json cannot be read: {error}") from error
+
+
+class FolderSession:
+    """A StoredSession of the file store. Not to be shared between threads."""
+
+    def __init__(
+        self,
+        path: str,
+        rules: DiskRules,
+        tree: DestinationTree,
+        keep_closed: Callable[[ClosedRecord], None],
+    ) -> None:
+        """Open the folder ``path``. Raises SessionNotFound."""
+        self._path = path
+        self._rules = rules
+        self._tree = tree
+        self._keep_closed = keep_closed
+        try:
+            self._folder = os.open(path, FOLDER | os.O_NOFOLLOW)
+        except (FileNotFoundError, NotADirectoryError) as error:
+            raise SessionNotFound("no session has this id") from error
+        try:
+            self.record = read_record(self._folder)
+        except BaseException:
+            os.close(self._folder)
+            raise
+
+    def close(self) -> None:
+        os.close(self._folder)
+
+    @contextmanager
+    def locked(self) -> Iterator[None]:
+        with self._flock():
+            self.record = read_record(self._folder)
+            yield
+
+    def save(self, record: SessionRecord) -> None:
+        sync = self._rules.sync_each_fragment
+        replace_file(RECORD, record.to_json(), self._folder, PRIVATE_MODE, sync=sync)
+        self.record = record
+
+    def received_length(self) -> int:
+        if self.record.is_complete:
+            assert self.record.total is not None
+            return self.record.total
+        try:
+            return os.stat(REQUEST, dir_fd=self._folder, follow_symlinks=False).st_size
+        except FileNotFoundError:
+            return 0
+
+    def append(self, block: Buffer, at: int) -> int:
+        with self._flock():
+            entity = self._open_for_writing()
+            if entity is None:  # the application took it away
+                return self.received_length()
+            try:
+                received = os.fstat(entity).st_size
+                if received < at:
+                    return self._refuse_gap(received, at)
+                missing = memoryview(block)[received - at :]
+                write_all(entity, missing, received)
+                return received + len(missing)
+            finally:
+                os.close(entity)
+
+    def make_durable(self) -> None:
+        try:
+            entity = os.open(REQUEST, os.O_RDONLY | FILE, dir_fd=self._folder)
+        except FileNotFoundError:
+            return  # nothing was received yet
+        try:
+            os.fdatasync(entity)
+        finally:
+            os.close(entity)
+        os.fsync(self._folder)
+
+    def publish(self, destination: DestinationPath, *, overwrite: bool) -> None:
+        with self._tree.parent_of(destination, create=True) as parent:
+            name = destination.segments[-1]
+            Publication(self.record, self._folder, parent, name, self._rules, self.save).run(
+                overwrite=overwrite
+            )
+
+    def delete(self, closed: ClosedRecord | None = None) -> None:
+        if self.record.publishing_name is not None:
+            self._remove_hidden_file(self.record.publishing_name)
+        if not self.record.is_complete:
+            remove_file(REQUEST, self._folder)  # first: on a full disk this makes the room needed
+        if closed is not None:
+            self._keep_closed(closed)
+        sessions, name = os.path.split(self._path)
+        # First to a name that no packet can find: half a session is never met.
+        removed = os.path.join(sessions, REMOVED_PREFIX + name)
+        os.rename(self._path, removed)
+        for part in (RECORD, REQUEST, RESPONSE):
+            remove_file(part, self._folder)
+        try:
+            os.rmdir(removed)
+        except OSError:  # something else was put there, perhaps by the application
+            shutil.rmtree(removed)
+
+    @contextmanager
+    def _flock(self) -> Iterator[None]:
+        fcntl.flock(self._folder, fcntl.LOCK_EX)
+        try:
+            self._refuse_if_removed()
+            yield
+        finally:
+            fcntl.flock(self._folder, fcntl.LOCK_UN)
+
+    def _refuse_if_removed(self) -> None:
+        """A Cancel, a Close or the clean-up may have had the lock before us."""
+        mine = os.fstat(self._folder)
+        try:
+            named = os.stat(self._path, follow_symlinks=False)
+        except FileNotFoundError as error:
+            raise SessionNotFound("the session was removed meanwhile") from error
+        if (mine.st_dev, mine.st_ino) != (named.st_dev, named.st_ino):
+            raise SessionNotFound("the session was removed meanwhile")
+
+    def _open_for_writing(self) -> int | None:
+        """Open, or make, the request entity; None where it is complete and was taken away."""
+        flags = os.O_WRONLY | FILE
+        try:
+            return os.open(REQUEST, flags, dir_fd=self._folder)
+        except FileNotFoundError:
+            self.record = read_record(self._folder)
+            if self.record.is_complete:
+                return None
+        entity = os.open(REQUEST, flags | os.O_CREAT, self._rules.session_mode, dir_fd=self._folder)
+        try:
+            give_to_session_group(entity, self._rules, self._rules.session_mode)
+        except BaseException:
+            os.close(entity)
+            raise
+        return entity
+
+    def _refuse_gap(self, received: int, at: int) -> int:
+        self.record = read_record(self._folder)
+        if self.record.is_complete:
+            return self.received_length()
+        raise FragmentOutOfOrder(f"the Fragment's next byte is {at}, received are {received}")
+
+    def _remove_hidden_file(self, name: str) -> None:
+        destination = DestinationPath(tuple(self.record.destination.split("/")))
+        try:
+            with self._tree.parent_of(destination) as parent:
+                remove_file(name, parent)
+        except (PathNotFound, MalformedPacket):
+            pass  # the folder is gone, or elsewhere, and the hidden file with it
+
+
+def give_to_session_group(fd: int, rules: DiskRules, mode: int) -> None:
+    """Open a file or folder of a session to those that the settings name; umask is no limit."""
+    if rules.session_group is not None:
+        os.fchown(fd, -1, rules.session_group)
+        os.fchmod(fd, mode)

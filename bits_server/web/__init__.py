@@ -1,0 +1,1 @@
+"""The WSGI edge: from a request to a packet, from an outcome to an Ack."""

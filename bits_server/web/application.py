@@ -1,0 +1,80 @@
+"""The WSGI application: by method to the packets, or to a plain HTTP answer."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from http import HTTPStatus
+from typing import Any
+
+from werkzeug.wrappers import Response
+
+from bits_server.protocol.acks import Ack
+from bits_server.sessions.manager import SessionManager
+from bits_server.sessions.observer import SessionObserver
+from bits_server.web.bits_post import BitsPost
+from bits_server.web.request_body import RequestBody
+from bits_server.web.virtual_directories import VirtualDirectories
+
+BITS_POST = "BITS_POST"
+ALLOWED = f"{BITS_POST}, POST, OPTIONS"
+MINIMUM_DRAIN_BYTES = 128 << 20
+OTHER_DRAIN_BYTES = 1 << 20  # of a request that is no packet
+
+_STATUS_LINES = {status.value: f"{status.value} {status.phrase}" for status in HTTPStatus}
+
+
+class BitsApplication:
+    """The virtual directories as a WSGI application."""
+
+    def __init__(self, managers: Iterable[SessionManager], observer: SessionObserver) -> None:
+        managers = tuple(managers)
+        self._directories = VirtualDirectories(managers)
+        self._bits_post = BitsPost(self._directories, observer)
+        # A refused Fragment is read to its end, or the client sees a network error and not the
+        # Ack; one that is too large needs room beyond what is taken.
+        self._drain_bytes = max(
+            MINIMUM_DRAIN_BYTES,
+            *(2 * manager.directory.maximum_fragment_size for manager in managers),
+        )
+
+    def __call__(
+        self, environ: dict[str, Any], start_response: Callable[..., Any]
+    ) -> Iterable[bytes]:
+        method = environ["REQUEST_METHOD"]
+        override = environ.get("HTTP_X_HTTP_METHOD_OVERRIDE", "")
+        is_override = method == "POST" and override.strip().upper() == BITS_POST
+        body = RequestBody(environ)
+        if method == BITS_POST or is_override:
+            ack = self._bits_post.answer(environ, body, is_override=is_override)
+            if not body.drain(self._drain_bytes):
+                _close_connection(start_response)
+            return _send(ack, start_response)
+        response = self._answer_other(method, environ)
+        if not body.drain(OTHER_DRAIN_BYTES):
+            _close_connection(start_response)
+        return response(environ, start_response)
+
+    def _answer_other(self, method: str, environ: dict[str, Any]) -> Response:
+        """Neither a packet nor anything else that is served: say what is."""
+        path = environ.get("PATH_INFO", "").encode("latin-1")
+        if self._directories.find(path) is None:
+            return Response(status=404)
+        status = 200 if method == "OPTIONS" else 405
+        return Response(status=status, headers={"Allow": ALLOWED})
+
+
+def _send(ack: Ack, start_response: Callable[..., Any]) -> Iterable[bytes]:
+    start_response(_STATUS_LINES[ack.status], ack.header_fields())
+    return ()
+
+
+def _close_connection(start_response: Callable[..., Any]) -> None:
+    """Have the answer say ``Connection: close``.
+
+    WSGI forbids an application to send that header; gunicorn's response, which is what
+    ``start_response`` is bound to, has a method for it. Other servers see for themselves that the
+    body was not read.
+    """
+    force_close = getattr(getattr(start_response, "__self__", None), "force_close", None)
+    if force_close is not None:
+        force_close()

@@ -1,0 +1,170 @@
+"""One BITS_POST request: read the packet, have it carried out, say the outcome as an Ack.
+
+The rule of this file is the order of checks: header fields, virtual directory, authentication,
+authorisation, session, range and body. A Ping stops after authorisation.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from bits_server.protocol import headers as names
+from bits_server.protocol.acks import Ack
+from bits_server.protocol.errors import (
+    BitsError,
+    PathNotFound,
+    SessionNotFound,
+    UploadsNotEnabled,
+)
+from bits_server.protocol.headers import RequestHeaders
+from bits_server.protocol.packets import (
+    CancelSession,
+    CloseSession,
+    CreateSession,
+    Fragment,
+    Packet,
+    Ping,
+    packet_type_of,
+    parse_packet,
+)
+from bits_server.protocol.session_id import SessionId
+from bits_server.sessions.destination import parse_destination
+from bits_server.sessions.manager import SessionManager, Uploader
+from bits_server.sessions.observer import SessionObserver
+from bits_server.storage.interface import DestinationPath
+from bits_server.web.error_answers import to_bits_error
+from bits_server.web.request_body import RequestBody, is_delivered_chunked
+from bits_server.web.virtual_directories import VirtualDirectories
+
+_PLAIN_FIELDS = {
+    "CONTENT_LENGTH": names.CONTENT_LENGTH,
+    "HTTP_CONTENT_RANGE": names.CONTENT_RANGE,
+    "HTTP_CONTENT_NAME": names.CONTENT_NAME,
+    "HTTP_CONTENT_ENCODING": names.CONTENT_ENCODING,
+}
+_BITS_PREFIX = "HTTP_BITS_"
+
+
+class BitsPost:
+    """Answers packets for all virtual directories."""
+
+    def __init__(self, directories: VirtualDirectories, observer: SessionObserver) -> None:
+        self._directories = directories
+        self._observer = observer
+
+    def answer(self, environ: dict[str, Any], body: RequestBody, *, is_override: bool) -> Ack:
+        """The Ack for the request. Raises nothing. What of ``body`` is left is the caller's.
+
+        ``is_override``: the packet came as a POST with X-HTTP-Method-Override.
+        """
+        headers = _request_headers(environ)
+        try:
+            return self._carry_out(parse_packet(headers), headers, environ, body, is_override)
+        except Exception as error:
+            return self._refuse(to_bits_error(error), headers, environ)
+
+    def _carry_out(
+        self,
+        packet: Packet,
+        headers: RequestHeaders,
+        environ: dict[str, Any],
+        body: RequestBody,
+        is_override: bool,
+    ) -> Ack:
+        manager, path = self._find(environ)
+        if not manager.directory.upload_enabled:
+            raise UploadsNotEnabled(
+                f"uploads to {manager.directory.url} are off: set upload_enabled = true"
+            )
+        uploader = _uploader(environ)
+        session_text = headers.get(names.BITS_SESSION_ID)
+        if isinstance(packet, Ping):
+            return Ack(session_id=session_text)
+        destination = parse_destination(path)
+        if isinstance(packet, CreateSession):
+            return _create(manager, destination, uploader, is_override)
+        if isinstance(packet, Fragment):
+            content_range = packet.content_range
+            received = manager.receive_fragment(
+                packet.session_id,
+                content_range,
+                destination,
+                uploader,
+                body.blocks(content_range.length),
+            )
+            return Ack(session_id=session_text, received_length=received)
+        if isinstance(packet, CloseSession):
+            manager.close_session(packet.session_id, destination, uploader)
+        elif isinstance(packet, CancelSession):
+            manager.cancel_session(packet.session_id, destination, uploader)
+        return Ack(session_id=session_text)
+
+    def _find(self, environ: dict[str, Any]) -> tuple[SessionManager, bytes]:
+        found = self._directories.find(_path(environ))
+        if found is None:
+            raise PathNotFound("no virtual directory has this URL")
+        return found
+
+    def _refuse(self, error: BitsError, headers: RequestHeaders, environ: dict[str, Any]) -> Ack:
+        session_text = headers.get(names.BITS_SESSION_ID)
+        kind = packet_type_of(headers)
+        found = self._directories.find(_path(environ))
+        received = None
+        if kind is Fragment and found and not isinstance(error, SessionNotFound):
+            received = _received_length(found, session_text, environ)
+        self._observer.failed(
+            found[0].directory.url if found else "",
+            kind.__name__ if kind else "",
+            session_text or "",
+            _path(environ).decode(errors="backslashreplace"),
+            error,
+        )
+        return Ack.of_error(error, session_text, received)
+
+
+def _create(
+    manager: SessionManager, destination: DestinationPath, uploader: Uploader, is_override: bool
+) -> Ack:
+    session_id = manager.create_session(destination, uploader)
+    directory = manager.directory
+    return Ack(
+        status=201 if is_override else 200,  # what those clients insist on [field]
+        session_id=str(session_id),
+        opens_session=True,
+        host_id=directory.host_id or None,
+        host_id_fallback_seconds=directory.host_id_fallback_timeout,
+    )
+
+
+def _received_length(
+    found: tuple[SessionManager, bytes], session_text: str | None, environ: dict[str, Any]
+) -> int | None:
+    """The next expected byte, where the refused Fragment names a session it may go on with."""
+    manager, path = found
+    try:
+        session_id = SessionId.parse(session_text or "")
+        return manager.received_length(session_id, parse_destination(path), _uploader(environ))
+    except (BitsError, OSError):
+        return None
+
+
+def _request_headers(environ: dict[str, Any]) -> RequestHeaders:
+    fields = [
+        (key[len("HTTP_") :].replace("_", "-"), value)
+        for key, value in environ.items()
+        if key.startswith(_BITS_PREFIX)
+    ]
+    fields += [(name, environ[key]) for key, name in _PLAIN_FIELDS.items() if key in environ]
+    if is_delivered_chunked(environ):
+        fields.append((names.TRANSFER_ENCODING, environ["HTTP_TRANSFER_ENCODING"]))
+    return RequestHeaders(fields)
+
+
+def _path(environ: dict[str, Any]) -> bytes:
+    """WSGI has decoded the path once and has one character a byte."""
+    path: str = environ.get("PATH_INFO", "")
+    return path.encode("latin-1")
+
+
+def _uploader(environ: dict[str, Any]) -> Uploader:
+    return Uploader(client_address=environ.get("REMOTE_ADDR") or "")

@@ -1,0 +1,105 @@
+"""Fixtures and options that all tests share."""
+
+from __future__ import annotations
+
+import os
+import random
+import subprocess
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from bits_server import Settings, VirtualDirectory, create_app
+from tests.support.bits_client import BitsClient
+from tests.support.live_server import LiveServer
+from tests.support.wire import InProcessSender, WireSender
+
+SEED = int(os.environ.get("BITS_TEST_SEED") or random.SystemRandom().randrange(2**32))
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--soak", action="store_true", help="run the full numbers, not samples")
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    config.addinivalue_line("markers", "soak: takes long; runs with --soak only")
+
+
+def pytest_report_header() -> str:
+    return f"seed of random samples: BITS_TEST_SEED={SEED}"
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    if not config.getoption("--soak"):
+        for item in items:
+            if "soak" in item.keywords:
+                item.add_marker(pytest.mark.skip(reason="runs with make soak"))
+
+
+@pytest.fixture
+def is_soak(request: pytest.FixtureRequest) -> bool:
+    return bool(request.config.getoption("--soak"))
+
+
+@pytest.fixture
+def seeded(request: pytest.FixtureRequest) -> random.Random:
+    """A source of random numbers of the test's own; the seed is printed in the header."""
+    return random.Random(f"{SEED}/{request.node.nodeid}")
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """The folder of a virtual directory."""
+    path = tmp_path / "uploads"
+    path.mkdir()
+    return path
+
+
+ClientMaker = Callable[..., BitsClient]
+
+
+@pytest.fixture
+def make_client(folder: Path) -> ClientMaker:
+    """A client of an application in this process; keywords are settings of its directory."""
+
+    def make(target: str = "/upload/f.bin", **settings: Any) -> BitsClient:
+        directory = VirtualDirectory(**{"url": "/upload", "path": str(folder), **settings})
+        return BitsClient(InProcessSender(create_app(Settings((directory,)))), target)
+
+    return make
+
+
+@pytest.fixture
+def client(make_client: ClientMaker) -> BitsClient:
+    return make_client()
+
+
+@pytest.fixture
+def live_server(folder: Path, tmp_path: Path) -> Iterator[LiveServer]:
+    with LiveServer(folder, log_file=tmp_path / "server.log") as server:
+        yield server
+
+
+@pytest.fixture(params=["one connection", "a connection for each packet"])
+def wire(live_server: LiveServer, request: pytest.FixtureRequest) -> Iterator[WireSender]:
+    """A raw connection to a live server, kept and not."""
+    with live_server.sender(is_kept=request.param == "one connection") as sender:
+        yield sender
+
+
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Iterator[Path]:
+    """A file system of 2 MB, where this user may mount one."""
+    path = tmp_path / "small"
+    path.mkdir()
+    mounted = subprocess.run(
+        ["mount", "-t", "tmpfs", "-o", "size=2m", "none", str(path)], capture_output=True
+    )
+    if mounted.returncode != 0:
+        pytest.skip("only root may mount a file system; the injected failures are tested elsewhere")
+    try:
+        yield path
+    finally:
+        subprocess.run(["umount", str(path)], check=True)

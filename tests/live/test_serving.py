@@ -1,0 +1,100 @@
+"""How the server starts, what it says, and how it ends."""
+
+from __future__ import annotations
+
+import os
+import re
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.support.bits_client import BitsClient, assert_success
+from tests.support.live_server import LiveServer
+from tests.support.waiting import wait_until
+from tests.support.wire import WireSender
+
+CONFIG = Path(__file__).parent.parent.parent / "config"
+
+
+def test_gunicorn_with_our_configuration_and_the_settings_of_the_environment(
+    folder: Path, tmp_path: Path
+) -> None:
+    settings = tmp_path / "settings.toml"
+    settings.write_text(f'[[virtual_directory]]\nurl = "/in"\npath = "{folder}"\n')
+    command = [sys.executable, "-m", "gunicorn", "-c", str(CONFIG / "gunicorn.conf.py")]
+    with (
+        LiveServer(
+            command=[*command, "--bind", "fd://{fd}", "bits_server.wsgi:application"],
+            environment={"BITS_SERVER_SETTINGS": str(settings)},
+            log_file=tmp_path / "server.log",
+        ) as server,
+        server.sender() as sender,
+    ):
+        client = BitsClient(sender, "/in/f")
+        assert_success(client.ping(Authorization="A" * 40_960))
+        client.upload(b"content")
+    assert (folder / "f").read_bytes() == b"content"
+
+
+def test_the_greeting_names_what_is_served(live_server: LiveServer, folder: Path) -> None:
+    with live_server.sender() as sender:
+        assert_success(BitsClient(sender).ping())
+    assert f"/upload -> {folder}" in live_server.log
+    assert "Start-BitsTransfer" in live_server.log
+    assert f"URL={live_server.url}/upload/hello.txt" in live_server.log
+
+
+def test_a_packet_under_way_finishes_when_the_server_is_told_to_end(
+    live_server: LiveServer, folder: Path
+) -> None:
+    """The rest of the Fragment is sent only after SIGTERM has been taken note of."""
+    with live_server.sender() as sender:
+        client = BitsClient(sender)
+        assert_success(client.create())
+        content = os.urandom(2 << 20)
+        head = (
+            "BITS_POST /upload/f.bin HTTP/1.1\r\nHost: h\r\nBITS-Packet-Type: Fragment\r\n"
+            f"BITS-Session-Id: {client.session_id}\r\n"
+            f"Content-Range: bytes 0-{len(content) - 1}/{len(content)}\r\n"
+            f"Content-Length: {len(content)}\r\n\r\n"
+        )
+        connection = sender.connect()
+        connection.sendall(head.encode() + content[: 1 << 20])
+        request = folder / "BITS-Sessions" / client.session_id / "request"
+        wait_until(lambda: request.exists() and request.stat().st_size == 1 << 20)
+        process = live_server.terminate()
+        try:
+            wait_until(lambda: "Handling signal: term" in live_server.log)
+            connection.sendall(content[1 << 20 :])
+            answer = sender.read_answer()
+        finally:
+            assert process.wait(30) == 0
+        assert_success(answer)
+        assert answer["BITS-Received-Content-Range"] == str(len(content))
+    live_server.start()
+    with live_server.sender() as sender:
+        again = BitsClient(sender)
+        again.session_id = client.session_id
+        assert_success(again.close())
+    assert (folder / "f.bin").read_bytes() == content
+
+
+@pytest.mark.parametrize("spelling", ["%66.bin", "./f.bin", "f.bin?query=1"])
+def test_the_target_of_a_request_is_decoded_once(wire: WireSender, spelling: str) -> None:
+    answer = BitsClient(wire, f"/upload/{spelling}").create()
+    assert answer.status == (400 if spelling.startswith(".") else 200)
+
+
+def test_sessions_are_private_while_the_upload_lasts(live_server: LiveServer, folder: Path) -> None:
+    with live_server.sender() as sender:
+        client = BitsClient(sender)
+        assert_success(client.create())
+        assert_success(client.fragment(b"abc", 0, 3))
+        session = folder / "BITS-Sessions" / client.session_id
+        assert session.stat().st_mode & 0o777 == 0o700
+        assert (session / "request").stat().st_mode & 0o777 == 0o600
+        assert (session / "session.json").stat().st_mode & 0o777 == 0o600
+        assert_success(client.close())
+    assert (folder / "f.bin").stat().st_mode & 0o777 == 0o640
+    assert re.search(r"session closed: /upload 'f\.bin', total 3 bytes", live_server.log)
