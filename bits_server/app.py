@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import grp
 import os
+from collections.abc import Callable
 
 from bits_server.operations.event_log import EventLog
+from bits_server.operations.housekeeping import Housekeeper, give_way
+from bits_server.sessions.cleanup import Cleanup
 from bits_server.sessions.manager import SessionManager
 from bits_server.sessions.observer import SessionObserver
 from bits_server.settings import Durability, Settings, SettingsError, VirtualDirectory
@@ -14,19 +17,56 @@ from bits_server.storage.filesystem import FilesystemStore, FolderUnusable, refu
 from bits_server.web.application import BitsApplication
 
 
-def create_app(settings: Settings, observer: SessionObserver | None = None) -> BitsApplication:
+def create_app(
+    settings: Settings, observer: SessionObserver | None = None, *, clean_up: bool = True
+) -> BitsApplication:
     """The server as a WSGI application, for any WSGI server.
 
     ``observer`` is told of everything that happens to sessions; without one it is logged to the
-    logger ``bits_server``. Raises SettingsError where a folder or group cannot be used.
+    logger ``bits_server``. ``clean_up``: remove expired sessions regularly, from a thread of this
+    process. Raises SettingsError where a folder or group cannot be used.
     """
     check_environment(settings)
     observer = observer or EventLog()
-    managers = [
-        SessionManager(directory, _store(directory, _table(number)), observer)
+    managers = []
+    for number, directory in enumerate(settings.virtual_directories, 1):
+        store = _store(directory, _table(number))
+        try:
+            store.prepare()
+        except FolderUnusable as error:
+            raise SettingsError("path", str(error), table=_table(number)) from error
+        managers.append(SessionManager(directory, store, observer))
+    if clean_up:
+        Housekeeper(make_cleanups(settings, observer, pause=give_way)).start()
+    return BitsApplication(managers, observer)
+
+
+def make_cleanups(
+    settings: Settings,
+    observer: SessionObserver | None = None,
+    *,
+    session_timeout: float | None = None,
+    pause: Callable[[], None] = lambda: None,
+) -> list[tuple[Cleanup, float]]:
+    """The clean-up of each virtual directory, with its interval in seconds.
+
+    ``session_timeout``: seconds, instead of what the settings say.
+    """
+    return [
+        (
+            Cleanup(
+                directory.url,
+                _store(directory, _table(number)),
+                observer or EventLog(),
+                session_timeout=(
+                    directory.session_timeout if session_timeout is None else session_timeout
+                ),
+                pause=pause,
+            ),
+            directory.cleanup_interval,
+        )
         for number, directory in enumerate(settings.virtual_directories, 1)
     ]
-    return BitsApplication(managers, observer)
 
 
 def check_environment(settings: Settings) -> None:
@@ -51,12 +91,9 @@ def check_environment(settings: Settings) -> None:
 
 
 def _store(directory: VirtualDirectory, table: str) -> FilesystemStore:
-    try:
-        return FilesystemStore(
-            directory.path, _disk_rules(directory, table), create_folders=directory.create_folders
-        )
-    except FolderUnusable as error:
-        raise SettingsError("path", str(error), table=table) from error
+    return FilesystemStore(
+        directory.path, _disk_rules(directory, table), create_folders=directory.create_folders
+    )
 
 
 def _disk_rules(directory: VirtualDirectory, table: str) -> DiskRules:

@@ -14,6 +14,7 @@ from urllib.parse import urlsplit
 LONGEST_HOST_ID = 300  # [MC-BUP] 2.2.3, BITS-Host-Id
 MINIMUM_FRAGMENT_BYTES = 5 * 1024  # a Windows client sends no smaller ones [MC-BUP] 3.1.5.2.4
 DAY = 86_400
+MINIMUM_SESSION_TIMEOUT = 3_600
 
 _HOST = re.compile(r"(?:[A-Za-z0-9._-]+|\[[0-9A-Fa-f:.]+\])(?::[0-9]{1,5})?", re.ASCII)
 _BIND = re.compile(r"(?:[A-Za-z0-9._-]*|\[[0-9A-Fa-f:.]+\]):[0-9]{1,5}|unix:.+|fd://[0-9]+")
@@ -67,6 +68,8 @@ class VirtualDirectory:
     host_id: str = ""
     host_id_fallback_timeout: int = DAY
     durability: Durability = Durability.CLOSE
+    session_timeout: int = 14 * DAY
+    cleanup_interval: int = DAY // 2
 
     def __post_init__(self) -> None:
         _check_url(self.url)
@@ -100,6 +103,12 @@ class VirtualDirectory:
             "host_id_fallback_timeout",
             "must be between 1 s and 2^32 s",
         )
+        _require(
+            self.session_timeout >= MINIMUM_SESSION_TIMEOUT,
+            "session_timeout",
+            "must be at least 1h: a client waits for minutes between two tries",
+        )
+        _require(self.cleanup_interval >= 1, "cleanup_interval", "must be at least 1 s")
 
 
 @dataclass(frozen=True, slots=True)

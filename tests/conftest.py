@@ -66,7 +66,9 @@ def make_client(folder: Path) -> ClientMaker:
 
     def make(target: str = "/upload/f.bin", **settings: Any) -> BitsClient:
         directory = VirtualDirectory(**{"url": "/upload", "path": str(folder), **settings})
-        return BitsClient(InProcessSender(create_app(Settings((directory,)))), target)
+        return BitsClient(
+            InProcessSender(create_app(Settings((directory,)), clean_up=False)), target
+        )
 
     return make
 

@@ -11,10 +11,12 @@ from typing import Any, ParamSpec
 import click
 
 import bits_server
-from bits_server.app import check_environment, create_app
+from bits_server.app import check_environment, create_app, make_cleanups
+from bits_server.cli.cleanup_report import describe
 from bits_server.cli.embedded_server import EmbeddedServer
 from bits_server.operations.log_setup import set_up_logging
 from bits_server.operations.settings_file import load_settings, show_settings
+from bits_server.operations.values import read_duration
 from bits_server.settings import Settings, SettingsError, VirtualDirectory
 
 P = ParamSpec("P")
@@ -68,6 +70,40 @@ def serve(
     check_environment(settings)  # here, where a message can be read, and not in each worker
     set_up_logging()
     EmbeddedServer(settings, lambda: create_app(settings)).run()
+
+
+@main.command()
+@click.argument("folder", required=False)
+@click.option("--settings", "file", metavar="FILE", help="A settings file (TOML).")
+@click.option("--dry-run", is_flag=True, help="Say what would be removed, and remove nothing.")
+@click.option(
+    "--older-than",
+    "age",
+    metavar="DURATION",
+    help="Remove sessions without progress for so long, like 3d or 12h.  "
+    "[default: their session_timeout]",
+)
+@explained
+def cleanup(folder: str | None, file: str | None, dry_run: bool, age: str | None) -> None:
+    """Remove abandoned sessions now; the server does so by itself now and then.
+
+    It may run beside the server. Ends with status 1 where something could not be removed.
+    """
+    settings = _settings_of(folder, file, None)
+    check_environment(settings)
+    try:
+        timeout = None if age is None else read_duration(age)
+    except ValueError as error:
+        raise click.BadParameter(str(error), param_hint="--older-than") from error
+    is_clean = True
+    for directory, (each, _) in zip(
+        settings.virtual_directories, make_cleanups(settings, session_timeout=timeout), strict=True
+    ):
+        report = each.run(dry_run=dry_run)
+        click.echo(describe(directory.path, report, dry_run=dry_run))
+        is_clean = is_clean and report is not None and not report.failures
+    if not is_clean:
+        raise SystemExit(1)
 
 
 @main.command("check-settings")

@@ -48,6 +48,20 @@ class EventLog:
     def cancelled(self, directory: str, record: SessionRecord) -> None:
         _log.info("%s session cancelled: %s %r", record.guid, directory, record.destination)
 
+    def expired(self, directory: str, record: SessionRecord) -> None:
+        # Every byte had come: somebody will miss this file.
+        _log.log(
+            logging.WARNING if record.is_complete else logging.INFO,
+            "%s session expired and removed: %s %r, %s",
+            record.guid,
+            directory,
+            record.destination,
+            "complete, but never closed by its client" if record.is_complete else "incomplete",
+        )
+
+    def cleaned_up(self, directory: str, summary: str) -> None:
+        _log.info("%s cleaned up: %s", directory, summary)
+
     def failed(
         self, directory: str, packet: str, session_id: str, destination: str, error: BitsError
     ) -> None:

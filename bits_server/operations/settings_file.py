@@ -116,6 +116,8 @@ DIRECTORY_KEYS: dict[str, Key] = {
     "host_id": TEXT,
     "host_id_fallback_timeout": DURATION,
     "durability": DURABILITY,
+    "session_timeout": DURATION,
+    "cleanup_interval": DURATION,
 }
 
 

@@ -29,30 +29,13 @@ class SessionObserver(Protocol):
     def cancelled(self, directory: str, record: SessionRecord) -> None:
         """A session ended with Cancel-Session."""
 
+    def expired(self, directory: str, record: SessionRecord) -> None:
+        """The clean-up removed a session."""
+
+    def cleaned_up(self, directory: str, summary: str) -> None:
+        """A regular clean-up ended; ``summary`` in words."""
+
     def failed(
         self, directory: str, packet: str, session_id: str, destination: str, error: BitsError
     ) -> None:
         """A packet was refused; empty text where the request did not get that far."""
-
-
-class NoObserver:
-    """Nobody wants to know."""
-
-    def session_created(self, directory: str, record: SessionRecord) -> None:
-        pass
-
-    def fragment_received(
-        self, directory: str, record: SessionRecord, content_range: ContentRange, received: int
-    ) -> None:
-        pass
-
-    def closed(self, directory: str, record: SessionRecord, outcome: str) -> None:
-        pass
-
-    def cancelled(self, directory: str, record: SessionRecord) -> None:
-        pass
-
-    def failed(
-        self, directory: str, packet: str, session_id: str, destination: str, error: BitsError
-    ) -> None:
-        pass

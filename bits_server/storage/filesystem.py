@@ -6,6 +6,7 @@ On disk::
         {GUID}/             one session: session.json, request
         .closed/{GUID}      a record, for an hour, of a session that a Close-Session removed
         .removed-{GUID}/    a session on its way out: no packet finds it
+        .swept-sessions, .swept-leftovers    their times are those of the last clean-ups
 
 The rule of this file: no process's memory holds anything. Any worker, after any restart, serves
 any packet of any session; a folder that is listed is never listed on the way of a packet.
@@ -18,7 +19,6 @@ import shutil
 import time
 from collections.abc import Iterator
 
-from bits_server.protocol.errors import SessionNotFound
 from bits_server.protocol.session_id import SessionId
 from bits_server.storage.destination_tree import DestinationTree
 from bits_server.storage.disk import (
@@ -38,9 +38,9 @@ from bits_server.storage.session_folder import (
     FolderSession,
     give_to_session_group,
 )
+from bits_server.storage.sweeping import SweepableFolder
 
 SESSIONS_FOLDER = "BITS-Sessions"
-CLOSED_FOLDER = ".closed"
 CLOSED_RECORD_SECONDS = 3600
 
 
@@ -58,18 +58,21 @@ def refuse_unusable(root: str) -> None:
         )
 
 
-class FilesystemStore:
-    """A SessionStore in the folder ``root`` of a virtual directory."""
+class FilesystemStore(SweepableFolder):
+    """A SessionStore, Sweepable, in the folder ``root`` of a virtual directory."""
 
     def __init__(self, root: str, rules: DiskRules, *, create_folders: bool = False) -> None:
-        """Make ``BITS-Sessions`` where it is missing. Raises FolderUnusable."""
-        self._sessions = os.path.join(root, SESSIONS_FOLDER)
-        self._closed = os.path.join(self._sessions, CLOSED_FOLDER)
+        """Changes nothing on disk; ``prepare`` does."""
+        super().__init__(os.path.join(root, SESSIONS_FOLDER))
+        self._root = root
         self._rules = rules
         self._tree = DestinationTree(
             root, self._sessions, create_folders=create_folders, file_mode=rules.file_mode
         )
-        refuse_unusable(root)
+
+    def prepare(self) -> None:
+        """Make ``BITS-Sessions`` where it is missing. Raises FolderUnusable."""
+        refuse_unusable(self._root)
         try:
             self._make_folders()
         except OSError as error:
@@ -93,12 +96,7 @@ class FilesystemStore:
         return FolderSession(self._path(session_id), self._rules, self._tree, self._keep_closed)
 
     def session_ids(self) -> Iterator[SessionId]:
-        with os.scandir(self._sessions) as entries:
-            for entry in entries:
-                try:
-                    yield SessionId.parse(entry.name)
-                except SessionNotFound:
-                    continue  # not a session: .closed, or a stranger's file
+        return (session_id for session_id, _ in self.progress())
 
     def closed_record(self, session_id: SessionId) -> ClosedRecord | None:
         try:

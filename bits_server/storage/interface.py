@@ -38,6 +38,30 @@ class DestinationState(Enum):
     OUTSIDE = "the path leads out of the virtual directory, or into BITS-Sessions"
 
 
+class Sweep(Enum):
+    """What a regular clean-up looks at; each has its own interval."""
+
+    SESSIONS = "sessions"
+    LEFTOVERS = "leftovers"
+
+
+class LeftoverKind(Enum):
+    """What beside sessions is found where sessions are kept."""
+
+    CLOSED_RECORD = "the record of a closed session"
+    DEBRIS = "what a crash left of a session that was being made or removed"
+    FOREIGN = "not ours"
+
+
+@dataclass(frozen=True, slots=True)
+class Leftover:
+    """One such thing. ``since``: when it was last written, seconds since 1970."""
+
+    kind: LeftoverKind
+    name: str
+    since: float
+
+
 class StoredSession(Protocol):
     """One session, opened; ``close()`` gives back what holds it open and changes nothing."""
 
@@ -67,6 +91,9 @@ class StoredSession(Protocol):
         Takes the lock for this one write. Returns the received length afterwards. Raises
         FragmentOutOfOrder where ``at`` is after the received length, and SessionNotFound.
         """
+
+    def last_progress(self) -> float:
+        """When bytes were last taken, or the session was made; seconds since 1970."""
 
     def make_durable(self) -> None:
         """Return when every received byte would survive a power failure."""
@@ -105,3 +132,28 @@ class SessionStore(Protocol):
 
         Returns whether it was made. Raises PathNotFound, MalformedPacket.
         """
+
+
+class Sweepable(Protocol):
+    """The part of a store that the clean-up needs."""
+
+    def cleaning(self) -> AbstractContextManager[bool]:
+        """Whether this process may clean up now: never two at a time on one store."""
+
+    def last_swept(self, what: Sweep) -> float:
+        """When such a regular clean-up last ended, seconds since 1970; 0 for never."""
+
+    def note_swept(self, what: Sweep) -> None:
+        """Such a regular clean-up has ended."""
+
+    def progress(self) -> Iterator[tuple[SessionId, float]]:
+        """Every session, wrecks included, with its last progress (seconds since 1970)."""
+
+    def remove_wreck(self, session_id: SessionId) -> None:
+        """Remove a session that cannot be opened because its record is missing or broken."""
+
+    def leftovers(self) -> Iterator[Leftover]:
+        """What else there is."""
+
+    def remove_leftover(self, leftover: Leftover) -> None:
+        """Remove it; it may be gone already."""

@@ -112,6 +112,9 @@ class FolderSession:
             finally:
                 os.close(entity)
 
+    def last_progress(self) -> float:
+        return last_written(self._folder)
+
     def make_durable(self) -> None:
         try:
             entity = os.open(REQUEST, os.O_RDONLY | FILE, dir_fd=self._folder)
@@ -141,12 +144,7 @@ class FolderSession:
         # First to a name that no packet can find: half a session is never met.
         removed = os.path.join(sessions, REMOVED_PREFIX + name)
         os.rename(self._path, removed)
-        for part in (RECORD, REQUEST, RESPONSE):
-            remove_file(part, self._folder)
-        try:
-            os.rmdir(removed)
-        except OSError:  # something else was put there, perhaps by the application
-            shutil.rmtree(removed)
+        discard_removed(removed)
 
     @contextmanager
     def _flock(self) -> Iterator[None]:
@@ -197,6 +195,33 @@ class FolderSession:
                 remove_file(name, parent)
         except (PathNotFound, MalformedPacket):
             pass  # the folder is gone, or elsewhere, and the hidden file with it
+
+
+def last_written(folder: int) -> float:
+    """The youngest of a session's times, in an open session folder: seconds since 1970."""
+    times = [0.0]
+    for part in (REQUEST, RECORD):
+        try:
+            times.append(os.stat(part, dir_fd=folder, follow_symlinks=False).st_mtime)
+        except FileNotFoundError:
+            continue
+    return max(times) or os.fstat(folder).st_mtime
+
+
+def discard_removed(path: str) -> None:
+    """Delete the folder of a session that no packet finds any more.
+
+    What cannot be deleted now is debris, which the clean-up finds and reports.
+    """
+    try:
+        for part in (RECORD, REQUEST, RESPONSE):
+            try:
+                os.unlink(os.path.join(path, part))
+            except FileNotFoundError:
+                continue
+        os.rmdir(path)
+    except OSError:  # something else was put there, perhaps by the application
+        shutil.rmtree(path, ignore_errors=True)
 
 
 def give_to_session_group(fd: int, rules: DiskRules, mode: int) -> None:

@@ -1,0 +1,158 @@
+"""What the clean-up sees of the folder ``BITS-Sessions``, and how it removes things from it.
+
+The rule of this file: nothing is removed that does not look exactly like something of ours; a
+stranger's file is reported and stays. A session's folder is renamed under its lock before it is
+deleted.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from bits_server.protocol.errors import SessionNotFound
+from bits_server.protocol.session_id import SessionId
+from bits_server.storage.disk import FOLDER, remove_file
+from bits_server.storage.interface import Leftover, LeftoverKind, Sweep
+from bits_server.storage.publication import REQUEST
+from bits_server.storage.session_folder import (
+    PRIVATE_MODE,
+    RECORD,
+    REMOVED_PREFIX,
+    discard_removed,
+)
+
+CLOSED_FOLDER = ".closed"
+SWEPT = {Sweep.SESSIONS: ".swept-sessions", Sweep.LEFTOVERS: ".swept-leftovers"}
+
+_HOUSEHOLD = {CLOSED_FOLDER, *SWEPT.values()}
+_GUID = r"\{[0-9A-F]{8}(?:-[0-9A-F]{4}){3}-[0-9A-F]{12}\}"
+_REMOVED = re.compile(re.escape(REMOVED_PREFIX) + _GUID)
+_CLOSED_RECORD = re.compile(_GUID + r"(?:\.new)?")
+
+
+class SweepableFolder:
+    """The Sweepable part of the file store, for one folder ``BITS-Sessions``."""
+
+    def __init__(self, sessions: str) -> None:
+        self._sessions = sessions
+        self._closed = os.path.join(sessions, CLOSED_FOLDER)
+
+    @contextmanager
+    def cleaning(self) -> Iterator[bool]:
+        """The lock is on a folder that is there anyway: a clean-up by root leaves no file."""
+        try:
+            folder = os.open(self._closed, FOLDER)
+        except FileNotFoundError:
+            yield True  # no session was ever made here: nobody can be in the way
+            return
+        try:
+            try:
+                fcntl.flock(folder, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                yield False
+            else:
+                yield True
+        finally:
+            os.close(folder)
+
+    def last_swept(self, what: Sweep) -> float:
+        try:
+            return os.stat(os.path.join(self._sessions, SWEPT[what])).st_mtime
+        except FileNotFoundError:
+            return 0.0
+
+    def note_swept(self, what: Sweep) -> None:
+        flags = os.O_WRONLY | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC
+        try:
+            fd = os.open(os.path.join(self._sessions, SWEPT[what]), flags, PRIVATE_MODE)
+        except FileNotFoundError:
+            return  # somebody tidied BITS-Sessions away under us
+        try:
+            os.utime(fd)
+        finally:
+            os.close(fd)
+
+    def progress(self) -> Iterator[tuple[SessionId, float]]:
+        for entry in self._entries(self._sessions):
+            session_id = _session_of(entry)
+            if session_id is None:
+                continue
+            try:
+                yield session_id, _last_written(entry.path)
+            except FileNotFoundError:
+                continue  # it ended meanwhile
+
+    def remove_wreck(self, session_id: SessionId) -> None:
+        path = os.path.join(self._sessions, str(session_id))
+        folder = os.open(path, FOLDER | os.O_NOFOLLOW)
+        try:
+            fcntl.flock(folder, fcntl.LOCK_EX)
+            removed = os.path.join(self._sessions, REMOVED_PREFIX + str(session_id))
+            os.rename(path, removed)
+            discard_removed(removed)
+        finally:
+            os.close(folder)
+
+    def leftovers(self) -> Iterator[Leftover]:
+        for entry in self._entries(self._sessions):
+            if _session_of(entry) is None and entry.name not in _HOUSEHOLD:
+                is_ours = _REMOVED.fullmatch(entry.name) and entry.is_dir(follow_symlinks=False)
+                kind = LeftoverKind.DEBRIS if is_ours else LeftoverKind.FOREIGN
+                yield from _leftover(kind, entry.name, entry)
+        for entry in self._entries(self._closed):
+            is_ours = _CLOSED_RECORD.fullmatch(entry.name) and entry.is_file(follow_symlinks=False)
+            kind = LeftoverKind.CLOSED_RECORD if is_ours else LeftoverKind.FOREIGN
+            yield from _leftover(kind, f"{CLOSED_FOLDER}/{entry.name}", entry)
+
+    def remove_leftover(self, leftover: Leftover) -> None:
+        path = os.path.join(self._sessions, leftover.name)
+        if leftover.kind is LeftoverKind.DEBRIS:
+            discard_removed(path)
+            if os.path.lexists(path):
+                raise OSError(f"{path} could not be removed wholly")
+        elif leftover.kind is LeftoverKind.CLOSED_RECORD:
+            folder = os.open(self._closed, FOLDER)
+            try:
+                remove_file(os.path.basename(path), folder)
+            finally:
+                os.close(folder)
+
+    def _entries(self, folder: str) -> Iterator[os.DirEntry[str]]:
+        try:
+            entries = os.scandir(folder)
+        except FileNotFoundError:
+            return
+        with entries:
+            yield from entries
+
+
+def _session_of(entry: os.DirEntry[str]) -> SessionId | None:
+    """The session whose folder this is: its name as we print it, and no link."""
+    try:
+        session_id = SessionId.parse(entry.name)
+    except SessionNotFound:
+        return None
+    is_ours = str(session_id) == entry.name and entry.is_dir(follow_symlinks=False)
+    return session_id if is_ours else None
+
+
+def _last_written(path: str) -> float:
+    """As ``session_folder.last_written``, by path: two looks for a live session, not five."""
+    newest = 0.0
+    for part in (RECORD, REQUEST):
+        try:
+            newest = max(newest, os.lstat(f"{path}/{part}").st_mtime)
+        except FileNotFoundError:
+            continue
+    return newest or os.lstat(path).st_mtime
+
+
+def _leftover(kind: LeftoverKind, name: str, entry: os.DirEntry[str]) -> Iterator[Leftover]:
+    try:
+        yield Leftover(kind, name, entry.stat(follow_symlinks=False).st_mtime)
+    except FileNotFoundError:
+        return  # gone meanwhile
