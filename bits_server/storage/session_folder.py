@@ -199,13 +199,13 @@ class FolderSession:
 
 def last_written(folder: int) -> float:
     """The youngest of a session's times, in an open session folder: seconds since 1970."""
-    times = [0.0]
+    times = []
     for part in (REQUEST, RECORD):
         try:
             times.append(os.stat(part, dir_fd=folder, follow_symlinks=False).st_mtime)
         except FileNotFoundError:
             continue
-    return max(times) or os.fstat(folder).st_mtime
+    return max(times) if times else os.fstat(folder).st_mtime
 
 
 def discard_removed(path: str) -> None:

@@ -142,13 +142,13 @@ def _session_of(entry: os.DirEntry[str]) -> SessionId | None:
 
 def _last_written(path: str) -> float:
     """As ``session_folder.last_written``, by path: two looks for a live session, not five."""
-    newest = 0.0
+    times = []
     for part in (RECORD, REQUEST):
         try:
-            newest = max(newest, os.lstat(f"{path}/{part}").st_mtime)
+            times.append(os.lstat(f"{path}/{part}").st_mtime)
         except FileNotFoundError:
             continue
-    return newest or os.lstat(path).st_mtime
+    return max(times) if times else os.lstat(path).st_mtime
 
 
 def _leftover(kind: LeftoverKind, name: str, entry: os.DirEntry[str]) -> Iterator[Leftover]:

@@ -36,6 +36,7 @@ class LiveServer:
         default = [sys.executable, "-m", "bits_server", "serve", "--bind", f"fd://{fd}", *options]
         if folder is not None:
             default.append(str(folder))
+        self._default = default
         self._command = [part.replace("{fd}", str(fd)) for part in command or default]
         self._environment = {**os.environ, **(environment or {})}
         self._log_file = log_file
@@ -84,6 +85,16 @@ class LiveServer:
                 pass_fds=[self._listener.fileno()],
                 start_new_session=True,  # its own process group: a kill reaches every worker
             )
+
+    def has_died(self) -> bool:
+        """Whether it ended without having been told to."""
+        return self._process is not None and self._process.poll() is not None
+
+    def start_anew(self) -> None:
+        """After a death: an ordinary server of the same folder, at the same address."""
+        self._command = self._default
+        self._process = None
+        self.start()
 
     def stop(self, *, timeout: float = 30.0) -> int | None:
         """End it gracefully; what does not end is killed and is an error."""

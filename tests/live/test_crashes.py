@@ -1,0 +1,204 @@
+"""kill -9 at any moment: what was acknowledged is there, what is seen is whole, uploads go on."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import random
+import subprocess
+import sys
+import threading
+from pathlib import Path
+
+from tests.support.bits_client import BitsClient, assert_success
+from tests.support.live_server import LiveServer
+from tests.support.patient_client import PatientClient
+
+DYING = [sys.executable, "-m", "tests.support.dying_server"]
+
+
+class Watcher:
+    """Looks at destinations all the time: absent, or whole, and then for good."""
+
+    def __init__(self, wanted: dict[Path, bytes]) -> None:
+        self._digests = {path: hashlib.sha256(body).digest() for path, body in wanted.items()}
+        self._end = threading.Event()
+        self._thread = threading.Thread(target=self._look)
+        self.looks = 0
+        self.wrong: list[str] = []
+
+    def __enter__(self) -> Watcher:
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._end.set()
+        self._thread.join()
+        assert not self.wrong
+        assert self.looks > 0
+
+    def _look(self) -> None:
+        whole: set[Path] = set()
+        while not self._end.wait(0.001):
+            for path, digest in self._digests.items():
+                self.looks += 1
+                try:
+                    found = path.stat().st_size if path in whole else path.read_bytes()
+                except FileNotFoundError:
+                    if path in whole:
+                        self.wrong.append(f"{path} went away")
+                    continue
+                if isinstance(found, bytes):
+                    if hashlib.sha256(found).digest() != digest:
+                        self.wrong.append(f"{path} was seen with {len(found)} bytes")
+                    whole.add(path)
+
+
+class uploads:  # noqa: N801  # reads as a statement: with uploads(clients)
+    """All the clients at once, each in a thread; ``failures``: what they raised."""
+
+    def __init__(self, clients: list[PatientClient]) -> None:
+        self._threads = [threading.Thread(target=self._run, args=(each,)) for each in clients]
+        self.failures: list[BaseException] = []
+
+    def __enter__(self) -> uploads:
+        for thread in self._threads:
+            thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for thread in self._threads:
+            thread.join()
+
+    def is_alive(self) -> bool:
+        """Wait a little; whether somebody is still at it."""
+        for thread in self._threads:
+            thread.join(0.0005)
+        return any(thread.is_alive() for thread in self._threads)
+
+    def _run(self, client: PatientClient) -> None:
+        try:
+            client.run()
+        except BaseException as error:
+            self.failures.append(error)
+
+
+def assert_nothing_is_left(folder: Path) -> None:
+    """But sessions whose first Ack was lost: no client knows them, the clean-up finds them."""
+    for session in (folder / "BITS-Sessions").glob("{*"):
+        assert not (session / "request").exists(), session
+    assert list(folder.glob(".*.publishing")) == []
+
+
+def test_a_server_killed_at_random_moments_loses_nothing(
+    folder: Path, tmp_path: Path, seeded: random.Random, is_soak: bool
+) -> None:
+    """Rounds of four uploads; the server dies and comes back until the kills are used up."""
+    kills, round_number, repeats = 200 if is_soak else 15, 0, 0
+    with LiveServer(folder, log_file=tmp_path / "server.log") as server:
+        while kills > 0:
+            round_number += 1
+            names = [f"{round_number}-{number}" for number in range(4)]
+            bodies = [seeded.randbytes(seeded.randrange(1, 5_000_000)) for _ in names]
+            wanted = {folder / name: body for name, body in zip(names, bodies, strict=True)}
+            clients = [
+                PatientClient(server.address, f"/upload/{name}", body, seeded)
+                for name, body in zip(names, bodies, strict=True)
+            ]
+            with Watcher(wanted), uploads(clients) as running:
+                while kills > 0 and wait_for_progress(clients, running, seeded):
+                    server.kill()
+                    kills -= 1
+                    server.start()
+            assert not running.failures, running.failures
+            for path, body in wanted.items():
+                assert path.read_bytes() == body
+            assert_nothing_is_left(folder)
+            repeats += sum(client.repeats for client in clients)
+    assert repeats > 0, "no kill ever met a packet"
+    print(f"{round_number} rounds of 4 uploads, {repeats} packets sent again")
+
+
+def wait_for_progress(
+    clients: list[PatientClient], running: uploads, seeded: random.Random
+) -> bool:
+    """Until some more packets are acknowledged; whether anybody is still at it."""
+    goal = sum(client.acks for client in clients) + seeded.randrange(1, 40)
+    while running.is_alive():
+        if sum(client.acks for client in clients) >= goal:
+            return True
+    return False
+
+
+def upload_to_a_dying_server(
+    folder: Path, log_file: Path, name: str, content: bytes, step: int, side: str
+) -> tuple[int, bool]:
+    """One upload; where the server kills itself another takes its place.
+
+    Returns how many steps were done on disk by the first one, and whether it died.
+    """
+    marks = log_file.with_name(f"marks-{name}")
+    serve = ["serve", "--bind", "fd://{fd}", "--workers", "1", str(folder)]
+    command = [*DYING, str(step), side, str(marks), *serve]
+    has_died = False
+    with LiveServer(folder, command=command, log_file=log_file) as server:
+        client = PatientClient(server.address, f"/upload/{name}", content, random.Random(1))
+        with Watcher({folder / name: content}), uploads([client]) as running:
+            while running.is_alive() and not has_died:
+                has_died = server.has_died()
+            if has_died:
+                server.start_anew()
+        assert not running.failures, (name, running.failures)
+    assert (folder / name).read_bytes() == content
+    assert_nothing_is_left(folder)
+    return marks.stat().st_size, has_died
+
+
+def test_a_server_killed_between_any_two_steps_on_disk_loses_nothing(
+    folder: Path, tmp_path: Path, seeded: random.Random, is_soak: bool
+) -> None:
+    """The Ack that was on its way is lost each time; the packet is sent again to a new server."""
+    log_file = tmp_path / "server.log"
+    content = seeded.randbytes(100_000)
+    count, has_died = upload_to_a_dying_server(folder, log_file, "counted", content, 0, "before")
+    assert not has_died
+    assert count > 10
+    points = [(step, side) for step in range(1, count + 1) for side in ("before", "after")]
+    deaths = 0
+    for step, side in points if is_soak else seeded.sample(points, 6):
+        name = f"{step}-{side}"
+        _, has_died = upload_to_a_dying_server(folder, log_file, name, content, step, side)
+        deaths += has_died
+    assert deaths > 0
+    print(f"{deaths} deaths at {count} steps on disk")
+
+
+def test_a_clean_up_killed_between_any_two_steps_can_be_repeated(
+    folder: Path, tmp_path: Path, seeded: random.Random, is_soak: bool
+) -> None:
+    sessions = folder / "BITS-Sessions"
+    arguments = ["cleanup", str(folder), "--older-than", "1d"]
+    deaths = 0
+    with LiveServer(folder, log_file=tmp_path / "server.log") as server:
+        for step in range(1, 6) if is_soak else seeded.sample(range(1, 6), 3):
+            with server.sender() as sender:
+                expired, alive = BitsClient(sender), BitsClient(sender, "/upload/alive")
+                for client in (expired, alive):
+                    assert_success(client.create())
+                    assert_success(client.fragment(b"abc", 0, 9))
+                for part in (sessions / expired.session_id).iterdir():
+                    os.utime(part, (0, 0))
+                marks = str(tmp_path / f"clean-{step}")
+                died = subprocess.run(
+                    [*DYING, str(step), "after", marks, *arguments],
+                    start_new_session=True,
+                    capture_output=True,
+                )
+                assert died.returncode in (0, -9), died.stderr
+                deaths += died.returncode == -9
+                again = [sys.executable, "-m", "bits_server", *arguments]
+                subprocess.run(again, capture_output=True, check=True)
+                assert [path.name for path in sessions.glob("{*")] == [alive.session_id]
+                assert_success(alive.fragment(b"defghi", 3, 9))
+                assert_success(alive.cancel())
+    assert deaths > 0
