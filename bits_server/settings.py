@@ -128,7 +128,7 @@ class Settings:
         _require(bool(self.bind), "bind", "must name at least one address", table="[server]")
         for address in self.bind:
             _require(
-                bool(_BIND.fullmatch(address)),
+                bool(_BIND.fullmatch(address)) and _has_possible_port(address),
                 "bind",
                 f"{address!r} is none of HOST:PORT, unix:PATH, fd://NUMBER",
                 table="[server]",
@@ -145,9 +145,14 @@ class Settings:
                 )
 
 
+def _has_possible_port(address: str) -> bool:
+    port = address.rpartition(":")[2]
+    return address.startswith(("unix:", "fd:")) or int(port) < 1 << 16
+
+
 def _check_url(url: str) -> None:
     _require(
-        url == "/" or bool(re.fullmatch(r"(?:/[^/\\?#%\x00-\x1f\x7f]+)+", url)),
+        url == "/" or bool(re.fullmatch(r"(?:/[^/\\?#%\x00-\x1f\x7f\ud800-\udfff]+)+", url)),
         "url",
         f"{url!r} must be a path such as '/upload': it starts with a slash, does not end with one, "
         "and is written decoded",
@@ -163,7 +168,8 @@ def _check_url(url: str) -> None:
 def _check_public_url(public_url: str) -> None:
     try:
         parts = urlsplit(public_url)
-        is_usable = bool(parts.scheme in ("http", "https") and parts.hostname)
+        is_usable = not re.search(r"[\s\x00-\x1f\x7f]", public_url)
+        is_usable = is_usable and bool(parts.scheme in ("http", "https") and parts.hostname)
         is_usable = is_usable and not (parts.query or parts.fragment or parts.port == 0)
     except ValueError:
         is_usable = False

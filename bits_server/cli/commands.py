@@ -10,7 +10,6 @@ from typing import Any, ParamSpec
 
 import click
 
-import bits_server
 from bits_server.app import check_environment, create_app, make_cleanups
 from bits_server.cli.cleanup_report import describe
 from bits_server.cli.embedded_server import EmbeddedServer
@@ -18,6 +17,7 @@ from bits_server.operations.log_setup import set_up_logging
 from bits_server.operations.settings_file import load_settings, show_settings
 from bits_server.operations.values import read_duration
 from bits_server.settings import Settings, SettingsError, VirtualDirectory
+from bits_server.version import VERSION
 
 P = ParamSpec("P")
 
@@ -36,7 +36,7 @@ def explained(command: Callable[P, None]) -> Callable[P, None]:
 
 
 @click.group()
-@click.version_option(bits_server.__version__, prog_name="bits-server")
+@click.version_option(VERSION, prog_name="bits-server")
 def main() -> None:
     """Receive files from Windows machines by the BITS Upload Protocol, in place of IIS."""
 
@@ -66,8 +66,8 @@ def serve(
     settings = _settings_of(folder, file, url)
     given: dict[str, Any] = {"bind": bind or None, "workers": workers, "threads": threads}
     changes = {name: value for name, value in given.items() if value is not None}
-    settings = dataclasses.replace(settings, **changes)
-    check_environment(settings)  # here, where a message can be read, and not in each worker
+    # Looked at here, where a message can be read, and not in each worker.
+    settings = _usable(dataclasses.replace(settings, **changes), file)
     set_up_logging()
     EmbeddedServer(settings, lambda: create_app(settings)).run()
 
@@ -89,8 +89,7 @@ def cleanup(folder: str | None, file: str | None, dry_run: bool, age: str | None
 
     It may run beside the server. Ends with status 1 where something could not be removed.
     """
-    settings = _settings_of(folder, file, None)
-    check_environment(settings)
+    settings = _usable(_settings_of(folder, file, None), file)
     try:
         timeout = None if age is None else read_duration(age)
     except ValueError as error:
@@ -111,12 +110,7 @@ def cleanup(folder: str | None, file: str | None, dry_run: bool, age: str | None
 @explained
 def check_settings(file: str) -> None:
     """Say whether FILE can be used on this machine; changes nothing."""
-    settings = load_settings(file)
-    try:
-        check_environment(settings)
-    except SettingsError as error:
-        error.file = file
-        raise
+    settings = _usable(load_settings(file), file)
     click.echo(f"{file} can be used:")
     for directory in settings.virtual_directories:
         click.echo(f"  {directory.url} -> {directory.path}")
@@ -128,6 +122,16 @@ def check_settings(file: str) -> None:
 def show(file: str) -> None:
     """Print the settings in FILE with every default, as TOML."""
     click.echo(show_settings(load_settings(file)), nl=False)
+
+
+def _usable(settings: Settings, file: str | None) -> Settings:
+    """The settings, where this machine has what they name. Raises SettingsError."""
+    try:
+        check_environment(settings)
+    except SettingsError as error:
+        error.file = file or ""
+        raise
+    return settings
 
 
 def _settings_of(folder: str | None, file: str | None, url: str | None) -> Settings:

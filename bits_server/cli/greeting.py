@@ -5,6 +5,7 @@ from __future__ import annotations
 import ipaddress
 import socket
 from typing import Any
+from urllib.parse import quote
 
 from bits_server.protocol.packets import UPLOAD_PROTOCOL
 from bits_server.settings import Settings
@@ -40,19 +41,19 @@ def greeting(settings: Settings, addresses: list[Any]) -> str:
     lines = ["BITS uploads are received:"]
     lines += [f"  {each.url} -> {each.path}" for each in settings.virtual_directories]
     first = settings.virtual_directories[0]
-    prefix = first.url.rstrip("/")
+    prefix = quote(first.url.rstrip("/"), safe="/")
     network = [address for address in addresses if isinstance(address, tuple)]
     if not network:
         lines.append(f"  on {', '.join(str(address) for address in addresses)}")
         return "\n".join(lines)
     host, port = network[0][:2]
     address = ipaddress.ip_address(host.partition("%")[0])
-    is_reachable_by_name = address.is_unspecified or address.is_loopback
-    remote = _url(socket.gethostname() if is_reachable_by_name else host, port) + prefix
-    loopback = "[::1]" if address.version == 6 and not address.is_unspecified else "127.0.0.1"
-    local = _url(loopback if is_reachable_by_name else host, port) + prefix
+    has_our_name = address.is_unspecified or address.is_loopback
+    remote = _url(socket.gethostname() if has_our_name else host, port) + prefix
+    local = _url("127.0.0.1" if address.is_unspecified else host, port) + prefix
     hint = _LOOPBACK_HINT.format(host=host, port=port) if address.is_loopback else ""
-    text = _WINDOWS.format(url=first.public_url or remote, hint=hint)
+    public = (first.public_url or remote).rstrip("/")
+    text = _WINDOWS.format(url=public, hint=hint)
     return "\n".join(lines) + "\n" + text + _CURL.format(url=local, protocol=UPLOAD_PROTOCOL)
 
 

@@ -128,7 +128,7 @@ def load_settings(file: str) -> Settings:
             found = tomllib.load(opened)
     except OSError as error:
         raise SettingsError("", f"cannot be read: {error.strerror}", file=file) from error
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+    except (ValueError, RecursionError) as error:  # besides its own, of what is too much for it
         raise SettingsError("", f"is not TOML: {error}", file=file) from error
     try:
         return settings_from(found)
@@ -137,14 +137,14 @@ def load_settings(file: str) -> Settings:
         raise
 
 
-def load_settings_named_by_environment() -> Settings:
-    """Read the file that BITS_SERVER_SETTINGS names. Raises SettingsError."""
+def file_named_by_environment() -> str:
+    """The settings file that BITS_SERVER_SETTINGS names. Raises SettingsError."""
     file = os.environ.get(ENVIRONMENT_VARIABLE)
     if not file:
         raise SettingsError(
             ENVIRONMENT_VARIABLE, "set this environment variable to the path of the settings file"
         )
-    return load_settings(file)
+    return file
 
 
 def settings_from(found: Mapping[str, Any]) -> Settings:

@@ -9,10 +9,10 @@ import re
 
 _SIZE_UNITS = {"": 1, "B": 1, "KiB": 1 << 10, "MiB": 1 << 20, "GiB": 1 << 30, "TiB": 1 << 40}
 _DURATION_UNITS = {"d": 86_400, "h": 3_600, "min": 60, "s": 1}
-_SIZE = re.compile(r"([0-9]{1,18}) ?([A-Za-z]*)", re.ASCII)
+_SIZE = re.compile(r"([0-9]{1,30}) ?([A-Za-z]*)", re.ASCII)
 _DURATION = re.compile(
-    r"(?:(?P<d>[0-9]{1,9})d)? ?(?:(?P<h>[0-9]{1,9})h)? ?"
-    r"(?:(?P<min>[0-9]{1,9})min)? ?(?:(?P<s>[0-9]{1,9})s)?",
+    r"(?:(?P<d>[0-9]{1,30})d)? ?(?:(?P<h>[0-9]{1,30})h)? ?"
+    r"(?:(?P<min>[0-9]{1,30})min)? ?(?:(?P<s>[0-9]{1,30})s)?",
     re.ASCII,
 )
 

@@ -1,6 +1,8 @@
 """The five packets [MC-BUP] 2.2 and how they are read from the header fields of a request.
 
 ``parse_packet`` is the border: whatever bytes come, it gives a frozen value or raises a BitsError.
+A ``session_id`` of None stands for a text that is no session id: no session has such a name, which
+is said only when the URL and the user have been looked at.
 """
 
 from __future__ import annotations
@@ -11,7 +13,7 @@ from typing import TypeAlias
 
 from bits_server.protocol import headers as names
 from bits_server.protocol.content_range import ContentRange
-from bits_server.protocol.errors import LengthRequired, MalformedPacket
+from bits_server.protocol.errors import LengthRequired, MalformedPacket, SessionNotFound
 from bits_server.protocol.headers import RequestHeaders
 from bits_server.protocol.session_id import SessionId
 
@@ -31,7 +33,7 @@ class CreateSession:
 class Fragment:
     """Brings bytes of the request entity [MC-BUP] 2.2.6."""
 
-    session_id: SessionId
+    session_id: SessionId | None
     content_range: ContentRange
     is_chunked: bool = False
 
@@ -40,14 +42,14 @@ class Fragment:
 class CloseSession:
     """The client has sent, and received, all that it wanted [MC-BUP] 2.2.8."""
 
-    session_id: SessionId
+    session_id: SessionId | None
 
 
 @dataclass(frozen=True, slots=True)
 class CancelSession:
     """The client gives up; all of the session goes [MC-BUP] 2.2.10."""
 
-    session_id: SessionId
+    session_id: SessionId | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,8 +76,7 @@ def packet_type_of(headers: RequestHeaders) -> type[Packet] | None:
 def parse_packet(headers: RequestHeaders) -> Packet:
     """The packet that a BITS_POST request with these header fields is.
 
-    Raises MalformedPacket, LengthRequired [MC-BUP] 3.2.5.2.3, or SessionNotFound where the
-    session id cannot be one.
+    Raises MalformedPacket or LengthRequired [MC-BUP] 3.2.5.2.3.
     """
     headers.refuse_oversized()
     kind = packet_type_of(headers)
@@ -114,15 +115,17 @@ def _parse_fragment(
             f"Content-Length is {content_length}, but {content_range} has "
             f"{content_range.length} bytes"
         )
-    # The id last: a malformed one is "session not found", and headers are looked at first.
     return Fragment(_session_id(headers), content_range, is_chunked)
 
 
-def _session_id(headers: RequestHeaders) -> SessionId:
+def _session_id(headers: RequestHeaders) -> SessionId | None:
     text = headers.get(names.BITS_SESSION_ID)
     if not text:
         raise MalformedPacket(f"the packet has no {names.BITS_SESSION_ID}")
-    return SessionId.parse(text)
+    try:
+        return SessionId.parse(text)
+    except SessionNotFound:
+        return None
 
 
 def _content_length(headers: RequestHeaders) -> int | None:

@@ -6,9 +6,11 @@
 from __future__ import annotations
 
 import json
+import math
 from dataclasses import dataclass
 from typing import Any, Self, get_type_hints
 
+from bits_server.protocol.errors import SessionNotFound
 from bits_server.protocol.session_id import SessionId
 from bits_server.protocol.states import SessionState
 
@@ -35,9 +37,17 @@ class _Json:
             found = json.loads(text)
         except (ValueError, RecursionError) as error:
             raise RecordUnreadable(f"not JSON: {error}") from error
-        if not isinstance(found, dict) or found.pop("format", None) != FORMAT:
+        form = found.pop("format", None) if isinstance(found, dict) else None
+        if type(form) is not int or form != FORMAT:
             raise RecordUnreadable(f"not a record of format {FORMAT}")
-        return cls(**_checked(cls, found))
+        record = cls(**_checked(cls, found))
+        if (nonsense := record.nonsense()) is not None:
+            raise RecordUnreadable(nonsense)
+        return record
+
+    def nonsense(self) -> str | None:
+        """What of the facts no version of ours would have written."""
+        raise NotImplementedError
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,6 +86,17 @@ class SessionRecord(_Json):
         """The id as a value."""
         return SessionId.parse(self.guid)
 
+    def nonsense(self) -> str | None:
+        """A record can be written by whoever the session's folder is open to."""
+        hidden = self.publishing_name
+        if hidden is not None and (not hidden.startswith(".") or "/" in hidden):
+            return f"publishing_name is {hidden!r}"
+        if self.total is not None and self.total < 0:
+            return f"total is {self.total}"
+        if self.is_complete and self.total is None:
+            return "complete, but without a total"
+        return _nonsense(self.guid, self.created)
+
 
 @dataclass(frozen=True, slots=True)
 class ClosedRecord(_Json):
@@ -88,6 +109,19 @@ class ClosedRecord(_Json):
     destination: str
     owner: str
     closed: float
+
+    def nonsense(self) -> str | None:
+        return _nonsense(self.guid, self.closed)
+
+
+def _nonsense(guid: str, time: float) -> str | None:
+    if not math.isfinite(time):
+        return f"the time is {time}"
+    try:
+        SessionId.parse(guid)
+    except SessionNotFound as error:
+        return str(error)
+    return None
 
 
 def _types(cls: type[_Json]) -> dict[str, Any]:

@@ -18,7 +18,6 @@ from bits_server.protocol.errors import (
 )
 from bits_server.protocol.headers import RequestHeaders
 from bits_server.protocol.packets import (
-    CancelSession,
     CloseSession,
     CreateSession,
     Fragment,
@@ -83,6 +82,8 @@ class BitsPost:
         destination = parse_destination(path)
         if isinstance(packet, CreateSession):
             return _create(manager, destination, uploader, is_override)
+        if packet.session_id is None:
+            raise SessionNotFound("the session id is none: a GUID in braces was expected")
         if isinstance(packet, Fragment):
             content_range = packet.content_range
             received = manager.receive_fragment(
@@ -95,7 +96,7 @@ class BitsPost:
             return Ack(session_id=session_text, received_length=received)
         if isinstance(packet, CloseSession):
             manager.close_session(packet.session_id, destination, uploader)
-        elif isinstance(packet, CancelSession):
+        else:
             manager.cancel_session(packet.session_id, destination, uploader)
         return Ack(session_id=session_text)
 

@@ -1,0 +1,212 @@
+"""Settings are frozen values that refuse nonsense, and say what to write instead."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any
+
+import pytest
+
+from bits_server.settings import Durability, Settings, SettingsError, VirtualDirectory
+
+UPLOAD = VirtualDirectory("/upload", "/srv/uploads")
+
+
+def directory(**changes: Any) -> VirtualDirectory:
+    return VirtualDirectory(**{"url": "/upload", "path": "/srv/uploads", **changes})
+
+
+def test_all_but_url_and_path_has_a_default() -> None:
+    assert dataclasses.asdict(UPLOAD) == {
+        "url": "/upload",
+        "path": "/srv/uploads",
+        "public_url": None,
+        "upload_enabled": True,
+        "allow_overwrites": False,
+        "create_folders": False,
+        "maximum_upload_size": None,
+        "maximum_fragment_size": 64 * 1024 * 1024,
+        "file_mode": 0o640,
+        "session_mode": 0o600,
+        "session_group": None,
+        "host_id": "",
+        "host_id_fallback_timeout": 86_400,
+        "durability": Durability.CLOSE,
+        "session_timeout": 1_209_600,
+        "cleanup_interval": 12 * 3600,
+    }
+
+
+def test_by_default_only_this_machine_is_listened_to() -> None:
+    assert Settings((UPLOAD,)).bind == ("127.0.0.1:8080",)
+    assert Settings((UPLOAD,)).workers == 2
+    assert Settings((UPLOAD,)).threads == 16
+
+
+@pytest.mark.parametrize("value", [UPLOAD, Settings((UPLOAD,))])
+def test_settings_cannot_be_changed(value: VirtualDirectory | Settings) -> None:
+    name = dataclasses.fields(value)[0].name
+    with pytest.raises(dataclasses.FrozenInstanceError):
+        setattr(value, name, "/other")
+
+
+ACCEPTED: dict[str, list[Any]] = {
+    "url": ["/", "/a", "/a/b/c", "/a b", "/größe", "/a.b", "/..a", "/a=b&c;d", "/BITS-Sessions2"],
+    "path": ["/", "/srv/uploads", "/srv/uploads/", "/größe/a b"],
+    "public_url": [
+        *(None, "http://files", "https://files.example.com/upload", "https://files:8443/u"),
+        *("http://[::1]:8080/upload", "HTTPS://FILES/upload", "http://192.0.2.1/"),
+    ],
+    "maximum_upload_size": [None, 0, 1, 2**63],
+    "maximum_fragment_size": [5120, 2**40],
+    "file_mode": [0, 0o600, 0o640, 0o666],
+    "session_mode": [0o600, 0o660, 0o644],
+    "session_group": [None, "www-data"],
+    "host_id": ["", "node1", "node1.example:8080", "192.0.2.1:80", "[2001:db8::1]:80", "x" * 300],
+    "host_id_fallback_timeout": [1, 2**32 - 1],
+    "durability": list(Durability),
+    "session_timeout": [3600, 10**9],
+    "cleanup_interval": [1, 10**9],
+}
+REFUSED: dict[str, list[Any]] = {
+    "url": [
+        *("", "upload", "upload/", "/upload/", "//", "/a//b", "/a/", "http://files/upload"),
+        *("/a/../b", "/..", "/a/.", "/.", "/a%20b", "/a?b", "/a#b", "/a\\b", "/a\nb", "/a\x7f"),
+        *("/BITS-Sessions", "/a/bits-sessions/b", "/upload\n"),
+    ],
+    "path": ["", "uploads", "./uploads", "~/uploads", "C:\\uploads"],
+    "public_url": [
+        *("", "files", "/upload", "//files/upload", "ftp://files/upload", "file:///srv"),
+        *("http://", "http:///upload", "http://files/upload?a=b", "http://files/#top"),
+        *("http://files:0/", "http://files:65536/", "http://files:x/", "http://[::1"),
+    ],
+    "maximum_upload_size": [-1],
+    "maximum_fragment_size": [5119, 0, -1],
+    "file_mode": [-1, 0o1000, 0o755, 0o641, 0o4640, 0o777],
+    "session_mode": [-1, 0, 0o400, 0o200, 0o060, 0o700, 0o2660],
+    "session_group": [""],
+    "host_id": [
+        *("x" * 301, "a b", "http://node1", "node1/", "node1:", "node1:port", "node1:123456"),
+        *("2001:db8::1", "[node1]", "node1\r\nX: y", "node1\n", "größe", ":80"),
+    ],
+    "host_id_fallback_timeout": [0, -1, 2**32],
+    "session_timeout": [3599, 0, -1],
+    "cleanup_interval": [0, -1],
+}
+ACCEPTED_CASES = [(key, value) for key, values in ACCEPTED.items() for value in values]
+REFUSED_CASES = [(key, value) for key, values in REFUSED.items() for value in values]
+
+
+@pytest.mark.parametrize(("key", "value"), ACCEPTED_CASES)
+def test_a_value_that_makes_sense_is_kept_as_it_is(key: str, value: Any) -> None:
+    assert getattr(directory(**{key: value}), key) == value
+
+
+@pytest.mark.parametrize(("key", "value"), REFUSED_CASES)
+def test_a_value_that_makes_no_sense_is_refused_with_its_key(key: str, value: Any) -> None:
+    with pytest.raises(SettingsError) as caught:
+        directory(**{key: value})
+    assert caught.value.key == key
+    assert "must" in caught.value.problem, "it says what to write instead"
+
+
+def test_every_key_but_the_truth_values_is_tried_with_something_refused() -> None:
+    fields = {field.name: field.type for field in dataclasses.fields(VirtualDirectory)}
+    assert {name for name, kind in fields.items() if kind != "bool"} == ACCEPTED.keys()
+    assert ACCEPTED.keys() - REFUSED.keys() == {"durability"}
+
+
+@pytest.mark.parametrize(
+    "public_url", ["https://fi les/upload", " https://files/upload", "https://files/\r\nup: load"]
+)
+def test_a_public_url_has_no_white_space(public_url: str) -> None:
+    with pytest.raises(SettingsError):
+        directory(public_url=public_url)
+
+
+def test_a_url_from_a_command_line_that_is_not_utf_8_is_refused() -> None:
+    with pytest.raises(SettingsError):
+        directory(url=b"/\xff".decode("utf-8", "surrogateescape"))
+
+
+@pytest.mark.parametrize(
+    "address",
+    [
+        *("127.0.0.1:8080", "0.0.0.0:80", "localhost:0", ":8080", "[::]:8080", "[::1]:65535"),
+        *("unix:/run/bits-server/socket", "unix:socket", "fd://3"),
+    ],
+)
+def test_an_address_to_listen_on_is_taken(address: str) -> None:
+    assert Settings((UPLOAD,), bind=(address, "fd://0")).bind == (address, "fd://0")
+
+
+@pytest.mark.parametrize(
+    "address",
+    [
+        *("", "8080", "localhost", "localhost:", "localhost:http", "127.0.0.1:123456", "::1:80"),
+        *("http://127.0.0.1:80", "unix:", "fd://", "fd://x", "a b:80", "127.0.0.1:\u0661"),
+    ],
+)
+def test_what_is_no_address_to_listen_on_is_refused(address: str) -> None:
+    with pytest.raises(SettingsError, match=r"^\[server\]: bind: .*HOST:PORT") as caught:
+        Settings((UPLOAD,), bind=("127.0.0.1:8080", address))
+    assert repr(address) in str(caught.value)
+
+
+@pytest.mark.parametrize("address", ["127.0.0.1:65536", "[::1]:99999"])
+def test_a_port_that_cannot_be_is_refused(address: str) -> None:
+    with pytest.raises(SettingsError):
+        Settings((UPLOAD,), bind=(address,))
+
+
+def test_no_address_at_all_is_refused() -> None:
+    with pytest.raises(SettingsError, match=r"^\[server\]: bind: "):
+        Settings((UPLOAD,), bind=())
+
+
+@pytest.mark.parametrize("key", ["workers", "threads"])
+def test_workers_and_threads_are_between_1_and_1024(key: str) -> None:
+    for number in (1, 1024):
+        assert getattr(Settings((UPLOAD,), **{key: number}), key) == number  # type: ignore[arg-type]
+    for number in (0, -1, 1025):
+        with pytest.raises(SettingsError, match=rf"^\[server\]: {key}: "):
+            Settings((UPLOAD,), **{key: number})  # type: ignore[arg-type]
+
+
+def test_a_server_without_a_virtual_directory_is_refused() -> None:
+    with pytest.raises(SettingsError, match=r"^\[\[virtual_directory\]\]: at least one"):
+        Settings(())
+
+
+def test_a_url_that_is_used_twice_is_refused_and_named() -> None:
+    twice = (directory(url="/a"), directory(url="/b"), directory(url="/a", path="/other"))
+    with pytest.raises(SettingsError, match="'/a' is used twice") as caught:
+        Settings(twice)
+    assert caught.value.key == "url"
+
+
+def test_a_url_may_be_below_another_and_differ_in_case() -> None:
+    urls = ("/", "/a", "/a/b", "/A")
+    assert len(Settings(tuple(directory(url=url) for url in urls)).virtual_directories) == 4
+
+
+@pytest.mark.parametrize(
+    ("error", "text"),
+    [
+        (SettingsError("url", "is wrong"), "url: is wrong"),
+        (SettingsError("url", "is wrong", table="[defaults]"), "[defaults]: url: is wrong"),
+        (SettingsError("url", "is wrong", table="[a]", file="f"), "f: [a]: url: is wrong"),
+        (SettingsError("", "cannot be read", file="f.toml"), "f.toml: cannot be read"),
+    ],
+)
+def test_an_error_says_file_table_key_and_problem_as_far_as_they_are_known(
+    error: SettingsError, text: str
+) -> None:
+    assert str(error) == text
+
+
+def test_an_error_learns_where_it_was_from_whoever_knows() -> None:
+    error = SettingsError("url", "is wrong")
+    error.table, error.file = "[defaults]", "f.toml"
+    assert str(error) == "f.toml: [defaults]: url: is wrong"
+    assert isinstance(error, ValueError)
