@@ -14,7 +14,6 @@ class SessionState(Enum):
     OPENED = "opened"  # no Fragment came yet: nobody knows how long the file will be
     RECEIVING = "receiving"  # the total is known, bytes are missing
     COMPLETE = "complete"  # every byte is there
-    PUBLISHING = "publishing"  # a Close-Session began to put the file in its place
 
 
 class CloseAction(Enum):
@@ -29,5 +28,4 @@ ON_CLOSE: dict[SessionState, CloseAction] = {
     SessionState.OPENED: CloseAction.PUBLISH_EMPTY,
     SessionState.RECEIVING: CloseAction.DISCARD,
     SessionState.COMPLETE: CloseAction.PUBLISH,
-    SessionState.PUBLISHING: CloseAction.PUBLISH,
 }

@@ -64,6 +64,8 @@ class DestinationTree:
             return os.open(segment, FOLDER, dir_fd=fd)
         except FileNotFoundError as error:
             self._refuse_outside(fd)
+            if _has_name(segment, fd):  # none can be made here: told at once, not at the end
+                raise PathNotFound(f"{segment!r} is a link that leads nowhere") from None
             if not create:
                 raise PathNotFound(f"there is no folder {segment!r}") from error
         except NotADirectoryError as error:
@@ -75,20 +77,24 @@ class DestinationTree:
         try:
             os.mkdir(segment, self._mode_of_folders, dir_fd=fd)
         except FileExistsError:
-            pass  # another session made it, or it is a link that leads nowhere
+            is_ours = False  # another session made it, or it is a link that leads nowhere
         else:
+            is_ours = True
             os.fsync(fd)
         try:
-            return os.open(segment, FOLDER, dir_fd=fd)
+            below = os.open(segment, FOLDER | (os.O_NOFOLLOW if is_ours else 0), dir_fd=fd)
         except (FileNotFoundError, NotADirectoryError) as error:
             raise PathNotFound(f"{segment!r} is no folder") from error
+        if is_ours:  # umask is no limit: whoever may read the files may enter
+            os.fchmod(below, self._mode_of_folders | os.fstat(below).st_mode & stat.S_ISGID)
+        return below
 
     def _refuse_outside(self, fd: int) -> None:
         """Climb from the open folder to the root; meeting ``private`` or missing the root is out.
 
         By identity and not by name: it holds whatever is renamed, linked or mounted meanwhile.
         """
-        root, private = _identity(os.stat(self._root)), _identity(os.stat(self._private))
+        root, private = _identity(os.stat(self._root)), self._private_identity()
         here, found = os.dup(fd), _identity(os.fstat(fd))
         try:
             while found != root:
@@ -100,6 +106,12 @@ class DestinationTree:
                     raise MalformedPacket("a link leads out of the virtual directory")
         finally:
             os.close(here)
+
+    def _private_identity(self) -> tuple[int, int] | None:
+        try:
+            return _identity(os.stat(self._private))
+        except FileNotFoundError:
+            return None  # somebody tidied it away; nothing leads into it then
 
     def _state_of(self, name: str, parent: int) -> DestinationState:
         try:
@@ -125,6 +137,14 @@ class DestinationTree:
             os.close(fd)
         inside = os.path.realpath(self._root) + "/"
         return DestinationState.TAKEN if target.startswith(inside) else DestinationState.OUTSIDE
+
+
+def _has_name(name: str, folder: int) -> bool:
+    try:
+        os.lstat(name, dir_fd=folder)
+    except FileNotFoundError:
+        return False
+    return True
 
 
 def _identity(status: os.stat_result) -> tuple[int, int]:

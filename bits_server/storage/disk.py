@@ -49,7 +49,7 @@ def read_file(name: str, folder: int) -> bytes:
     """The content of a small file. Raises OSError."""
     fd = os.open(name, os.O_RDONLY | FILE, dir_fd=folder)
     try:
-        return os.read(fd, 1 << 20)
+        return os.read(fd, os.fstat(fd).st_size)  # a larger buffer costs more than the file
     finally:
         os.close(fd)
 

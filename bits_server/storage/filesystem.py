@@ -56,6 +56,13 @@ def refuse_unusable(root: str) -> None:
         raise FolderUnusable(
             f"{root} is not writable for the user {os.geteuid()} of this process; chown or chmod it"
         )
+    sessions = os.path.join(root, SESSIONS_FOLDER)
+    is_usable = os.path.isdir(sessions) and os.access(sessions, os.R_OK | os.W_OK | os.X_OK)
+    if os.path.lexists(sessions) and not is_usable:
+        raise FolderUnusable(
+            f"{sessions} is no folder that the user {os.geteuid()} of this process can write to; "
+            "chown it, or move it away"
+        )
 
 
 class FilesystemStore(SweepableFolder):
@@ -166,7 +173,11 @@ class FilesystemStore(SweepableFolder):
             os.close(folder)
 
     def _make_folders(self) -> None:
-        os.makedirs(self._closed, 0o700, exist_ok=True)
+        for folder in (self._sessions, self._closed):  # never the root: it may be unmounted
+            try:
+                os.mkdir(folder, 0o700)
+            except FileExistsError:
+                continue
         group = self._rules.session_group
         if group is not None:
             os.chown(self._sessions, -1, group)

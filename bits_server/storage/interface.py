@@ -83,7 +83,10 @@ class StoredSession(Protocol):
         """Replace the record, all or nothing. Only under the lock."""
 
     def received_length(self) -> int:
-        """The next expected byte (a count of bytes); TOTAL once the record says complete."""
+        """The next expected byte (a count of bytes); TOTAL once the record says complete.
+
+        Raises SessionNotFound where the session was removed meanwhile and bytes are missing.
+        """
 
     def append(self, block: Buffer, at: int) -> int:
         """Write what of ``block``, which belongs at offset ``at``, is not there yet.
@@ -150,7 +153,10 @@ class Sweepable(Protocol):
         """Every session, wrecks included, with its last progress (seconds since 1970)."""
 
     def remove_wreck(self, session_id: SessionId) -> None:
-        """Remove a session that cannot be opened because its record is missing or broken."""
+        """Remove a session that cannot be opened because its record is missing or broken.
+
+        Raises FileNotFoundError where it is gone already.
+        """
 
     def leftovers(self) -> Iterator[Leftover]:
         """What else there is."""

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from itertools import accumulate
@@ -41,13 +41,14 @@ KEEP_CLOSED_SECONDS = 3600
 class KeptSession:
     """What is kept of one session. ``record`` None: a wreck. ``progress``: seconds since 1970.
 
-    ``durable_length``: how many bytes ``make_durable`` has seen.
+    ``publishing``: the content that was put at the destination; as long as it is kept nothing else
+    has its identity.
     """
 
     record: SessionRecord | None
     progress: float
     entity: bytearray | None = None
-    durable_length: int = 0
+    publishing: bytes | None = None
     lock: threading.Lock = field(default_factory=threading.Lock)
 
     def read_record(self) -> SessionRecord:
@@ -73,14 +74,19 @@ class MemorySession:
 
     @contextmanager
     def locked(self) -> Iterator[None]:
-        with self._exclusively():
+        with self._kept.lock:
+            self._refuse_if_removed()
             self.record = self._kept.read_record()
-            yield
+            self._has_lock = True
+            try:
+                yield
+            finally:
+                self._has_lock = False
 
     def save(self, record: SessionRecord) -> None:
-        self._require_lock()
+        assert self._has_lock, "only under the lock of the session"
         self.record = self._kept.record = record
-        self._kept.progress = self._store.clock()
+        self._kept.progress = time.time()
 
     def received_length(self) -> int:
         if self.record.is_complete:
@@ -90,63 +96,48 @@ class MemorySession:
         return len(self._kept.entity or b"")
 
     def append(self, block: Buffer, at: int) -> int:
-        with self._exclusively():
-            record = self._kept.read_record()
-            if record.is_complete:
-                assert record.total is not None
-                return record.total
+        with self.locked():
+            received = self.received_length()
+            if self.record.is_complete:
+                return received
             entity = bytearray() if self._kept.entity is None else self._kept.entity
-            received = len(entity)
             if received < at:
                 raise FragmentOutOfOrder(f"the Fragment's next byte is {at}, not {received}")
             missing = memoryview(block)[received - at :]
             entity += missing
             self._kept.entity = entity
             if missing:
-                self._kept.progress = self._store.clock()
+                self._kept.progress = time.time()
             return len(entity)
 
     def last_progress(self) -> float:
         return self._kept.progress
 
     def make_durable(self) -> None:
-        self._kept.durable_length = len(self._kept.entity or b"")
+        """No byte survives the process, nor claims to."""
 
     def publish(self, destination: DestinationPath, *, overwrite: bool) -> None:
-        self._require_lock()
+        assert self._has_lock, "only under the lock of the session"
         with self._store.entered(destination) as state:
             entity = self._kept.entity
             if entity is None or len(entity) != self.record.total:
                 raise EntityVanished("the request entity is gone, or has another length now")
-            if self._store.has_published(destination, self.record.publishing_inode):
-                return
+            published, name = self._store.published, str(destination)
+            if name in published and id(published[name]) == self.record.publishing_inode:
+                return  # a Close-Session that was interrupted got so far
             if state is DestinationState.FOLDER:
                 raise MalformedPacket("the destination is a folder")
             if state is DestinationState.TAKEN and not overwrite:
                 raise AccessDenied("the destination exists and allow_overwrites is off")
-            number = self._store.next_number()
-            self.save(replace(self.record, publishing_device=0, publishing_inode=number))
-            self._store.put(destination, bytes(entity), number)
+            content = self._kept.publishing = bytes(entity)
+            self.save(replace(self.record, publishing_device=0, publishing_inode=id(content)))
+            published[name] = content
 
     def delete(self, closed: ClosedRecord | None = None) -> None:
-        self._require_lock()
-        self._store.remove(self._session_id, closed)
-
-    @contextmanager
-    def _exclusively(self) -> Iterator[None]:
-        if self._has_lock:
-            raise RuntimeError("the session is locked already: this would wait for itself")
-        with self._kept.lock:
-            self._refuse_if_removed()
-            self._has_lock = True
-            try:
-                yield
-            finally:
-                self._has_lock = False
-
-    def _require_lock(self) -> None:
-        if not self._has_lock:
-            raise RuntimeError("only under the lock of the session")
+        assert self._has_lock, "only under the lock of the session"
+        if closed is not None:
+            self._store.closed_records[self._session_id] = (closed, time.time())
+        del self._store.sessions[self._session_id]
 
     def _refuse_if_removed(self) -> None:
         if self._store.sessions.get(self._session_id) is not self._kept:
@@ -160,28 +151,21 @@ class MemoryStore:
     with the time at which each was kept. ``others``: what a crash or a stranger left.
     """
 
-    def __init__(
-        self, *, create_folders: bool = False, clock: Callable[[], float] = time.time
-    ) -> None:
-        """``clock``: seconds since 1970."""
+    def __init__(self, *, create_folders: bool = False) -> None:
         self.create_folders = create_folders
-        self.clock = clock
         self.published: dict[str, bytes] = {}
         self.folders: set[str] = {PRIVATE_FOLDER}
         self.sessions: dict[SessionId, KeptSession] = {}
         self.closed_records: dict[SessionId, tuple[ClosedRecord, float]] = {}
         self.others: dict[str, Leftover] = {}
-        self._numbers: dict[str, tuple[int, bytes]] = {}
-        self._last_number = 0
         self._swept: dict[Sweep, float] = {}
-        self._guard = threading.RLock()  # of all that the sessions share
+        self._guard = threading.Lock()  # of the virtual directory
         self._cleaning = threading.Lock()
 
     def create(self, record: SessionRecord) -> None:
-        with self._guard:
-            if record.session_id in self.sessions:
-                raise FileExistsError(f"{record.guid} exists")
-            self.sessions[record.session_id] = KeptSession(record, self.clock())
+        kept = KeptSession(record, time.time())
+        if self.sessions.setdefault(record.session_id, kept) is not kept:
+            raise FileExistsError(f"{record.guid} exists")
 
     def open(self, session_id: SessionId) -> MemorySession:
         kept = self.sessions.get(session_id)
@@ -194,27 +178,24 @@ class MemoryStore:
 
     def closed_record(self, session_id: SessionId) -> ClosedRecord | None:
         record, _ = self.closed_records.get(session_id, (None, 0.0))
-        if record is None or self.clock() - record.closed >= KEEP_CLOSED_SECONDS:
-            return None
-        return record
+        is_kept = record is not None and time.time() - record.closed < KEEP_CLOSED_SECONDS
+        return record if is_kept else None
 
     def examine(self, destination: DestinationPath) -> DestinationState:
-        with self._guard:
-            *above, name = accumulate(destination.segments, "{}/{}".format)
-            if above and above[0] == PRIVATE_FOLDER:
-                return DestinationState.OUTSIDE
-            if not self.published.keys().isdisjoint(above):
-                return DestinationState.NO_FOLDER
-            if not self.folders.issuperset(above) and not self.create_folders:
-                return DestinationState.NO_FOLDER
-            if name in self.folders:
-                return DestinationState.FOLDER
-            return DestinationState.TAKEN if name in self.published else DestinationState.FREE
+        *above, name = accumulate(destination.segments, "{}/{}".format)
+        if PRIVATE_FOLDER in above:
+            return DestinationState.OUTSIDE
+        is_there = self.create_folders or self.folders.issuperset(above)
+        if not is_there or any(folder in self.published for folder in above):
+            return DestinationState.NO_FOLDER
+        if name in self.folders:
+            return DestinationState.FOLDER
+        return DestinationState.TAKEN if name in self.published else DestinationState.FREE
 
     def publish_empty(self, destination: DestinationPath) -> bool:
         with self.entered(destination) as state:
             if state is DestinationState.FREE:
-                self.put(destination, b"", self.next_number())
+                self.published[str(destination)] = b""
             return state is DestinationState.FREE
 
     @contextmanager
@@ -230,7 +211,7 @@ class MemoryStore:
         return self._swept.get(what, 0.0)
 
     def note_swept(self, what: Sweep) -> None:
-        self._swept[what] = self.clock()
+        self._swept[what] = time.time()
 
     def progress(self) -> Iterator[tuple[SessionId, float]]:
         for session_id, kept in list(self.sessions.items()):
@@ -265,28 +246,3 @@ class MemoryStore:
                 raise PathNotFound("the folder of the destination does not exist")
             self.folders.update(accumulate(destination.segments[:-1], "{}/{}".format))
             yield state
-
-    def next_number(self) -> int:
-        """A number for a file, given once: what an inode is on a disk."""
-        with self._guard:
-            self._last_number += 1
-            return self._last_number
-
-    def put(self, destination: DestinationPath, content: bytes, number: int) -> None:
-        """Give the file its name, in place of what had it."""
-        with self._guard:
-            self.published[str(destination)] = content
-            self._numbers[str(destination)] = (number, content)
-
-    def has_published(self, destination: DestinationPath, number: int | None) -> bool:
-        """Whether the file with this number stands at the destination, unchanged."""
-        standing, content = self._numbers.get(str(destination), (None, b""))
-        is_it = number is not None and standing == number
-        return is_it and self.published.get(str(destination)) is content
-
-    def remove(self, session_id: SessionId, closed: ClosedRecord | None) -> None:
-        """Remove a session; first keep ``closed``, where given."""
-        with self._guard:
-            if closed is not None:
-                self.closed_records[session_id] = (closed, self.clock())
-            del self.sessions[session_id]

@@ -1,9 +1,9 @@
 """Putting a complete request entity at its destination, so that it can be repeated.
 
-The rule of this file: before each step that others can see, the record says what is about to be
-published, so that a Close-Session that comes after a crash finds out how far the last one got.
-``request`` keeps its name until the caller has written the closed record. A reader of the
-destination sees nothing, or the old file, or the whole new one.
+The rule of this file: a Close-Session that comes after a crash finds out how far the last one got.
+A link is told by being the same file as ``request``, which keeps its name until the caller has
+written the closed record; of a copy, and of a hidden name, the record says so before others can see
+them. A reader of the destination sees nothing, or the old file, or the whole new one.
 """
 
 from __future__ import annotations
@@ -14,7 +14,12 @@ import stat
 from collections.abc import Callable
 from dataclasses import replace
 
-from bits_server.protocol.errors import AccessDenied, EntityVanished, MalformedPacket
+from bits_server.protocol.errors import (
+    AccessDenied,
+    BitsError,
+    EntityVanished,
+    MalformedPacket,
+)
 from bits_server.storage.disk import FILE, DiskRules, remove_file, write_all
 from bits_server.storage.record import SessionRecord
 from bits_server.storage.rename_exclusive import rename_exclusive
@@ -29,7 +34,7 @@ _CANNOT_LINK = frozenset({errno.EXDEV, errno.EPERM, errno.EOPNOTSUPP, errno.ENOS
 class Publication:
     """One try to give the entity in ``folder`` the name ``name`` in the folder ``parent``.
 
-    ``save`` makes a changed record durable enough to survive the death of the process.
+    ``save`` makes a changed record as durable as the settings want the published file.
     """
 
     def __init__(
@@ -56,33 +61,30 @@ class Publication:
         except FileNotFoundError as error:
             raise EntityVanished("the request entity is gone") from error
         try:
-            length = os.fstat(entity).st_size
-            if length != self._record.total:
-                raise EntityVanished(f"the request entity has {length} bytes now")
-            if not self._is_there_already():
+            status = os.fstat(entity)
+            if status.st_size != self._record.total:
+                raise EntityVanished(f"the request entity has {status.st_size} bytes now")
+            if not self._is_there_already(status):
                 self._refuse_what_cannot_be_replaced(overwrite=overwrite)
                 self._give_to_readers(entity)
                 try:
-                    self._publish_by_link(entity, overwrite=overwrite)
-                except OSError as error:
-                    if error.errno not in _CANNOT_LINK:
-                        raise
-                    self._publish_by_copy(entity, overwrite=overwrite)
+                    self._publish(entity, overwrite=overwrite)
+                except (OSError, BitsError):
+                    remove_file(self._hidden, self._parent)  # half a copy keeps a full disk full
+                    raise
         finally:
             os.close(entity)
         remove_file(self._hidden, self._parent)
         if self._rules.sync_on_close:
             os.fsync(self._parent)
 
-    def _is_there_already(self) -> bool:
-        """Whether the file that the record names got to the destination before a crash."""
+    def _is_there_already(self, entity: os.stat_result) -> bool:
+        """Whether the entity, or the copy that the record names, got there before a crash."""
         standing = self._standing()
-        return (
-            standing is not None
-            and self._record.publishing_inode == standing.st_ino
-            and self._record.publishing_device == standing.st_dev
-            and self._record.total == standing.st_size
-        )
+        if standing is None or standing.st_size != self._record.total:
+            return False
+        copy = (self._record.publishing_device, self._record.publishing_inode)
+        return (standing.st_dev, standing.st_ino) in ((entity.st_dev, entity.st_ino), copy)
 
     def _refuse_what_cannot_be_replaced(self, *, overwrite: bool) -> None:
         standing = self._standing()
@@ -104,23 +106,34 @@ class Publication:
         parent = os.fstat(self._parent)
         group = parent.st_gid if parent.st_mode & stat.S_ISGID else os.getegid()
         if os.fstat(fd).st_gid != group:
-            os.fchown(fd, -1, group)
+            try:
+                os.fchown(fd, -1, group)
+            except PermissionError:
+                pass  # the folder's group, which this user may not give: it keeps its own
         os.fchmod(fd, self._rules.file_mode)
+
+    def _publish(self, entity: int, *, overwrite: bool) -> None:
+        try:
+            self._publish_by_link(entity, overwrite=overwrite)
+        except OSError as error:
+            if error.errno not in _CANNOT_LINK:
+                raise
+            self._publish_by_copy(entity, overwrite=overwrite)
 
     def _publish_by_link(self, entity: int, *, overwrite: bool) -> None:
         if self._rules.sync_on_close:
             os.fdatasync(entity)
-        self._announce(entity, self._hidden if overwrite else None)
         if not overwrite:
             self._link(REQUEST, self._folder, self._name)
             return
+        self._announce()
         remove_file(self._hidden, self._parent)
         self._link(REQUEST, self._folder, self._hidden)
         os.replace(self._hidden, self._name, src_dir_fd=self._parent, dst_dir_fd=self._parent)
 
     def _publish_by_copy(self, entity: int, *, overwrite: bool) -> None:
         """Across file systems: only a whole and durable copy gets the name."""
-        self._save_announcement(None, None, self._hidden)
+        self._announce()
         remove_file(self._hidden, self._parent)
         flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | FILE
         copy = os.open(self._hidden, flags, self._rules.session_mode, dir_fd=self._parent)
@@ -132,7 +145,7 @@ class Publication:
             self._give_to_readers(copy)
             if self._rules.sync_on_close:
                 os.fsync(copy)
-            self._announce(copy, self._hidden)
+            self._announce(os.fstat(copy))
         finally:
             os.close(copy)
         if overwrite:
@@ -156,15 +169,12 @@ class Publication:
         except FileExistsError as error:
             raise AccessDenied("the destination appeared meanwhile") from error
 
-    def _announce(self, fd: int, hidden: str | None) -> None:
-        status = os.fstat(fd)
-        self._save_announcement(status.st_dev, status.st_ino, hidden)
-
-    def _save_announcement(self, device: int | None, inode: int | None, hidden: str | None) -> None:
+    def _announce(self, copy: os.stat_result | None = None) -> None:
+        """Save the hidden name, so that whoever ends the session removes it; and the copy."""
         self._record = replace(
             self._record,
-            publishing_device=device,
-            publishing_inode=inode,
-            publishing_name=hidden,
+            publishing_device=copy and copy.st_dev,
+            publishing_inode=copy and copy.st_ino,
+            publishing_name=self._hidden,
         )
         self._save(self._record)

@@ -57,8 +57,9 @@ class SessionRecord(_Json):
     ``guid``: the session id as printed. ``destination``: the path below the virtual directory.
     ``owner``: the user that created the session, empty for anonymous. ``created``: seconds since
     1970. ``total``: bytes of the request entity, None before the first Fragment.
-    ``publishing_device``, ``publishing_inode``: the file that a Close-Session is putting at the
-    destination; ``publishing_name``: the hidden name it has beside it meanwhile, or None.
+    ``publishing_name``: a hidden name beside the destination that a Close-Session has begun to
+    use; ``publishing_device``, ``publishing_inode``: the copy that is about to go from there to the
+    destination, where the entity itself cannot.
     """
 
     guid: str
@@ -75,8 +76,6 @@ class SessionRecord(_Json):
     @property
     def state(self) -> SessionState:
         """How far the upload has come."""
-        if self.publishing_inode is not None:
-            return SessionState.PUBLISHING
         if self.is_complete:
             return SessionState.COMPLETE
         return SessionState.OPENED if self.total is None else SessionState.RECEIVING

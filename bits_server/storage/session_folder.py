@@ -12,6 +12,7 @@ import os
 import shutil
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 
 from bits_server.protocol.errors import (
     FragmentOutOfOrder,
@@ -84,9 +85,7 @@ class FolderSession:
             yield
 
     def save(self, record: SessionRecord) -> None:
-        sync = self._rules.sync_each_fragment
-        replace_file(RECORD, record.to_json(), self._folder, PRIVATE_MODE, sync=sync)
-        self.record = record
+        self._save(record, sync=self._rules.sync_each_fragment)
 
     def received_length(self) -> int:
         if self.record.is_complete:
@@ -95,6 +94,7 @@ class FolderSession:
         try:
             return os.stat(REQUEST, dir_fd=self._folder, follow_symlinks=False).st_size
         except FileNotFoundError:
+            self._refuse_if_removed()
             return 0
 
     def append(self, block: Buffer, at: int) -> int:
@@ -129,9 +129,9 @@ class FolderSession:
     def publish(self, destination: DestinationPath, *, overwrite: bool) -> None:
         with self._tree.parent_of(destination, create=True) as parent:
             name = destination.segments[-1]
-            Publication(self.record, self._folder, parent, name, self._rules, self.save).run(
-                overwrite=overwrite
-            )
+            save = partial(self._save, sync=self._rules.sync_on_close)
+            publication = Publication(self.record, self._folder, parent, name, self._rules, save)
+            publication.run(overwrite=overwrite)
 
     def delete(self, closed: ClosedRecord | None = None) -> None:
         if self.record.publishing_name is not None:
@@ -145,6 +145,10 @@ class FolderSession:
         removed = os.path.join(sessions, REMOVED_PREFIX + name)
         os.rename(self._path, removed)
         discard_removed(removed)
+
+    def _save(self, record: SessionRecord, *, sync: bool) -> None:
+        replace_file(RECORD, record.to_json(), self._folder, PRIVATE_MODE, sync=sync)
+        self.record = record
 
     @contextmanager
     def _flock(self) -> Iterator[None]:

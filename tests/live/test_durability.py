@@ -120,7 +120,6 @@ def test_close_is_acknowledged_when_the_file_and_its_name_are_on_the_disk(
     assert_in_order(
         close,
         "sync request",
-        "name record",  # what is about to be published
         "name destination",
         "sync destination folder",
         "sync closed record",

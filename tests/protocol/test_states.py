@@ -21,7 +21,6 @@ def test_every_action_is_taken_in_some_state() -> None:
         (SessionState.OPENED, CloseAction.PUBLISH_EMPTY),
         (SessionState.RECEIVING, CloseAction.DISCARD),
         (SessionState.COMPLETE, CloseAction.PUBLISH),
-        (SessionState.PUBLISHING, CloseAction.PUBLISH),
     ],
 )
 def test_close_session_does_what_the_specification_says(

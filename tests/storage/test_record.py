@@ -235,10 +235,6 @@ def test_a_record_that_no_version_wrote_is_unreadable(changes: dict[str, object]
         ({"total": 5}, SessionState.RECEIVING),
         ({"total": 0}, SessionState.RECEIVING),
         ({"total": 5, "is_complete": True}, SessionState.COMPLETE),
-        (
-            {"total": 5, "is_complete": True, "publishing_device": 1, "publishing_inode": 2},
-            SessionState.PUBLISHING,
-        ),
     ],
 )
 def test_the_state_follows_from_the_facts(facts: dict[str, Any], state: SessionState) -> None:
