@@ -96,7 +96,8 @@ def is_delivered_chunked(environ: dict[str, Any]) -> bool:
 
 def _content_length(environ: dict[str, Any]) -> int:
     text = environ.get("CONTENT_LENGTH") or ""
-    return int(text) if text.isascii() and text.isdecimal() else 0
+    is_number = text.isascii() and text.isdecimal() and len(text) <= 20
+    return int(text) if is_number else 0  # what is none is refused with the other headers
 
 
 def _limit_silence(environ: dict[str, Any]) -> None:
