@@ -107,7 +107,8 @@ class Cleanup:
         return report
 
     def _is_due(self, what: Sweep, interval: float) -> bool:
-        return self._clock() - self._store.last_swept(what) >= interval
+        age = self._clock() - self._store.last_swept(what)
+        return not 0 <= age < interval  # a time to come is that of a clock that was wrong
 
     def _sweep_sessions(self, report: CleanupReport, *, dry_run: bool) -> None:
         for session_id, last_progress in self._store.progress():

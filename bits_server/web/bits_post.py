@@ -12,6 +12,7 @@ from bits_server.protocol import headers as names
 from bits_server.protocol.acks import Ack
 from bits_server.protocol.errors import (
     BitsError,
+    FragmentOutOfOrder,
     PathNotFound,
     SessionNotFound,
     UploadsNotEnabled,
@@ -113,6 +114,8 @@ class BitsPost:
         received = None
         if kind is Fragment and found and not isinstance(error, SessionNotFound):
             received = _received_length(found, session_text, environ)
+            if received is None and isinstance(error, FragmentOutOfOrder):
+                error = SessionNotFound("the session was removed meanwhile")  # no 416 without N
         self._observer.failed(
             found[0].directory.url if found else "",
             kind.__name__ if kind else "",

@@ -64,13 +64,12 @@ def main() -> None:
         folder, settings = Path(scratch, "uploads"), Path(scratch, "settings.toml")
         folder.mkdir()
         settings.write_text(
-            f'[[virtual_directory]]\nurl = "/upload"\npath = "{folder}"\ncleanup_interval = "10s"\n'
+            f'[[virtual_directory]]\nurl = "/upload"\npath = "{folder}"\ncleanup_interval = "20s"\n'
         )
         fill(folder, arguments.sessions)
         swept = [folder / "BITS-Sessions" / f".swept-{what}" for what in ("sessions", "leftovers")]
         for stamp in swept:
-            stamp.touch()
-            os.utime(stamp, (2**32, 2**32))  # no clean-up yet
+            stamp.touch()  # no clean-up yet
         log_file = Path(scratch, "server.log")
         options = ["--settings", str(settings), "--workers", "1"]
         with LiveServer(options=options, log_file=log_file) as server:

@@ -335,6 +335,14 @@ def test_a_short_interval_holds_for_everything(
     assert report.found == 1
 
 
+def test_a_clock_that_was_once_ahead_does_not_stop_the_regular_cleanup(
+    cleanup: Cleanup, clock: Clock
+) -> None:
+    assert cleanup.run_if_due(12 * HOUR) is not None
+    clock.later = -DAY
+    assert cleanup.run_if_due(12 * HOUR) is not None
+
+
 def test_a_cleanup_by_hand_does_not_delay_the_regular_one(
     stage: StoreStage, cleanup: Cleanup
 ) -> None:

@@ -352,6 +352,32 @@ def test_a_close_that_was_interrupted_at_any_step_is_finished_by_the_next(
     assert steps >= 8
 
 
+@pytest.mark.parametrize("side", ["before", "after"])
+@pytest.mark.parametrize("overwrite", [False, True])
+@pytest.mark.parametrize("link", ["links", "another file system", "no links"])
+def test_a_close_that_was_interrupted_leaves_nothing_when_the_session_is_removed(
+    stage: FileStage, side: str, overwrite: bool, link: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if link != "links":
+        monkeypatch.setattr(os, "link", _link_refused(link))
+    hidden = 0
+    for last in range(1, 100):
+        session_id = stage.create_complete(CONTENT)
+        with monkeypatch.context() as patch:
+            has_crashed = _crash_at(last, side, patch)
+            try:
+                stage.publish(session_id, "f.bin", overwrite=overwrite)
+            except Crash:
+                hidden += any(name.startswith(".") for name in stage.files())
+        with stage.open(session_id) as session:
+            stage.delete(session)
+        assert stage.files() in ({}, {"f.bin": CONTENT}), f"after step {last}"
+        (stage.root / "f.bin").unlink(missing_ok=True)
+        if not has_crashed:
+            break
+    assert hidden or (link == "links" and not overwrite)
+
+
 def _close(stage: FileStage, session_id: SessionId, *, overwrite: bool) -> None:
     """As the manager does it, by a process that knows nothing of the last one."""
     store = stage.another_store()

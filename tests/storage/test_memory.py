@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -10,7 +11,7 @@ import pytest
 
 from bits_server.storage.interface import StoredSession
 from bits_server.storage.memory import MemoryStore
-from tests.storage.stages import MemoryStage, StoreStage, new_record, path_of
+from tests.storage.stages import MemoryStage, StoreStage, new_record, path_of, run_at_once
 from tests.storage.store_contract import EndContract
 
 
@@ -47,6 +48,30 @@ def test_what_was_published_is_a_dict_to_look_at() -> None:
     assert store.publish_empty(path_of("a/b/f.bin"))
     assert store.published == {"a/b/f.bin": b""}
     assert store.folders == {"BITS-Sessions", "a", "a/b"}
+
+
+class _MeetingPlace(dict[str, bytes]):
+    """Whoever looks for a name waits for a second one who does; two at once are not kept apart."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._second = threading.Barrier(2)
+
+    def __contains__(self, name: object) -> bool:
+        is_there = super().__contains__(name)
+        try:
+            self._second.wait(0.2)
+        except threading.BrokenBarrierError:
+            pass  # nobody else came: they are kept apart
+        return is_there
+
+
+def test_between_the_look_and_the_publication_nobody_else_comes() -> None:
+    store = MemoryStore()
+    store.published = _MeetingPlace()
+    made: list[bool] = []
+    run_at_once(*[lambda: made.append(store.publish_empty(path_of("f.bin")))] * 2)
+    assert sorted(made) == [False, True]
 
 
 def test_a_published_file_does_not_change_with_its_session(tmp_path: Path) -> None:

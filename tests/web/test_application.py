@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import io
+import shutil
 from pathlib import Path
 
 import pytest
 
 from bits_server import Settings, VirtualDirectory, create_app
+from bits_server.protocol.errors import FragmentOutOfOrder
+from bits_server.sessions.manager import SessionManager
 from bits_server.web.application import BitsApplication
 from tests.conftest import ClientMaker
 from tests.support.bits_client import BitsClient, assert_refused, assert_success
@@ -81,3 +84,18 @@ def test_an_embedding_program_may_watch_the_sessions(folder: Path) -> None:
     client.cancel()
     assert client.create().status == 403
     assert seen == ["session_created", "fragment_received", "closed", "failed", "failed"]
+
+
+def test_a_gap_of_a_session_that_was_removed_meanwhile_is_an_unknown_session(
+    client: BitsClient, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A 416 without the next expected byte would leave a client at a loss."""
+    assert_success(client.create())
+
+    def remove_and_refuse(*_: object) -> None:
+        shutil.rmtree(folder / "BITS-Sessions" / client.session_id)
+        raise FragmentOutOfOrder("a Cancel came between two looks")
+
+    monkeypatch.setattr(SessionManager, "receive_fragment", remove_and_refuse)
+    answer = client.fragment(b"abc", 3, 9)
+    assert_refused(answer, 500, "0x8020001F", client.session_id)
