@@ -136,15 +136,22 @@ class FolderSession:
     def delete(self, closed: ClosedRecord | None = None) -> None:
         if self.record.publishing_name is not None:
             self._remove_hidden_file(self.record.publishing_name)
-        if not self.record.is_complete:
-            remove_file(REQUEST, self._folder)  # first: on a full disk this makes the room needed
         if closed is not None:
-            self._keep_closed(closed)
+            self._keep_record(closed)
         sessions, name = os.path.split(self._path)
         # First to a name that no packet can find: half a session is never met.
         removed = os.path.join(sessions, REMOVED_PREFIX + name)
         os.rename(self._path, removed)
         discard_removed(removed)
+
+    def _keep_record(self, closed: ClosedRecord) -> None:
+        try:
+            self._keep_closed(closed)
+        except OSError:
+            if self.record.is_complete:
+                raise
+            remove_file(REQUEST, self._folder)  # on a full disk this makes the room needed
+            self._keep_closed(closed)
 
     def _save(self, record: SessionRecord, *, sync: bool) -> None:
         replace_file(RECORD, record.to_json(), self._folder, PRIVATE_MODE, sync=sync)
