@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import re
 import shlex
 import tomllib
@@ -12,15 +13,18 @@ import pytest
 from click.testing import CliRunner
 
 from bits_server.cli import main
+from bits_server.cli.embedded_server import HEADER_FIELD_BYTES
 from bits_server.cli.greeting import greeting
 from bits_server.operations.settings_file import DIRECTORY_KEYS, SERVER_KEYS, settings_from
+from bits_server.protocol.errors import ERROR_TABLE
 from bits_server.settings import Settings, VirtualDirectory
 from tests.support.bits_client import BitsClient
 from tests.support.wire import InProcessSender
 
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text()
-DEFAULTS = Settings((VirtualDirectory(url="/upload", path="/srv/uploads"),))
+DIRECTORY = VirtualDirectory(url="/upload", path="/srv/uploads")
+DEFAULTS = Settings((DIRECTORY,))
 
 
 def snippets(language: str) -> list[str]:
@@ -39,7 +43,7 @@ def rows() -> dict[str, list[str]]:
 
 @pytest.mark.parametrize("key", [*SERVER_KEYS, *DIRECTORY_KEYS])
 def test_every_key_is_described_with_its_default(key: str) -> None:
-    subject: Any = DEFAULTS if key in SERVER_KEYS else DEFAULTS.virtual_directories[0]
+    subject: Any = DEFAULTS if key in SERVER_KEYS else DIRECTORY
     show = (SERVER_KEYS | DIRECTORY_KEYS)[key].show
     default = getattr(subject, key)
     if key in ("url", "path"):
@@ -56,22 +60,28 @@ def test_no_key_is_described_that_there_is_not() -> None:
     assert keys == set()
 
 
-def test_the_make_commands_exist() -> None:
-    commands = [line.split()[1] for line in indented_lines() if line.startswith("make ")]
-    assert {"run", "test", "soak", "lint", "types"} <= set(commands)
-    makefile = (ROOT / "Makefile").read_text()
-    assert all(re.search(rf"^{target}:", makefile, re.M) for target in commands)
+def test_every_make_target_that_is_named_exists() -> None:
+    named = set(re.findall(r"(?:^    |`)make ([a-z-]+)", README, re.M))
+    targets = set(re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(), re.M))
+    assert {"run", "install", "test", "soak", "lint", "types"} <= named <= targets
+
+
+NAMED_FILES = set(re.findall(r"(?<![\w/.-])((?:[a-z_]+/)*[\w.]+\.(?:py|toml|md))\b", README))
+NAMED_MODULES = set(re.findall(r"(?<![\w.])((?:bits_server|tests)(?:\.[a-z_]+)+)", README))
+LINKS = set(re.findall(r"\]\(((?!http)[^)]+)\)", README))
 
 
 @pytest.mark.parametrize(
-    "name",
-    sorted(
-        set(re.findall(r"`((?:config|protocol|storage|sessions|web)/[a-z_./]+)`", README))
-        | set(re.findall(r"\]\(((?!http)[^)]+)\)", README))
-    ),
+    "name", sorted(NAMED_FILES | LINKS | {f"{each.replace('.', '/')}.py" for each in NAMED_MODULES})
 )
 def test_a_file_that_is_named_exists(name: str) -> None:
-    assert (ROOT / name).exists() or (ROOT / "bits_server" / name).exists()
+    assert (ROOT / name).is_file() or (ROOT / "bits_server" / name).is_file()
+
+
+def test_the_search_for_named_files_finds_them() -> None:
+    assert {"config/gunicorn.conf.py", "web/bits_post.py"} <= NAMED_FILES
+    assert {"bits_server.wsgi", "tests.benchmarks.sweep"} <= NAMED_MODULES
+    assert {"LICENSE", "config/bits_server.toml"} <= LINKS
 
 
 @pytest.mark.parametrize("snippet", snippets("toml"))
@@ -108,3 +118,49 @@ def test_every_command_and_option_that_is_named_exists() -> None:
         assert helped.exit_code == 0, call
         for option in (argument for argument in arguments if argument.startswith("--")):
             assert option in helped.output, call
+
+
+def test_the_nginx_example_lets_pass_what_the_server_takes() -> None:
+    (example,) = snippets("nginx")
+    assert f"client_max_body_size {DIRECTORY.maximum_fragment_size >> 20}m;" in example
+    assert f"large_client_header_buffers 4 {HEADER_FIELD_BYTES >> 10}k;" in example
+    assert f"location {DIRECTORY.url} " in example
+    assert f"proxy_pass http://{DEFAULTS.bind[0]};" in example
+
+
+def test_every_error_code_has_its_line_and_is_no_other() -> None:
+    lines = re.findall(r"^\| (0x8.*) \|$", README, re.M)
+    codes = re.findall(r"(0x[0-9A-F]{8}), HTTP (\d{3})", "\n".join(lines))
+    refusals = {(each.hresult, each.status) for each in ERROR_TABLE if each.hresult is not None}
+    described = {(int(code, 16), int(status)) for code, status in codes}
+    assert refusals <= described
+    for hresult, status in described - refusals:
+        assert hresult == 0x80190000 + status
+
+
+def test_the_lines_of_the_log_are_what_an_upload_writes(
+    client: BitsClient, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(logging.getLogger("bits_server"), "propagate", True)
+    client.target = "/upload/hello.txt"
+    with caplog.at_level(logging.INFO, "bits_server"):
+        client.upload(b"hello, BITS")
+        client.create()
+    (example,) = snippets("text")
+    shown = re.sub(r"^[\d-]+ [\d:,]+ ", "", example, flags=re.M)
+    logged = "".join(f"{each.levelname} {each.getMessage()}\n" for each in caplog.records)
+    assert without_chance(shown) == without_chance(logged)
+
+
+def without_chance(lines: str) -> str:
+    """What differs from one run to the next, replaced: session ids and client addresses."""
+    return re.sub(r" for [\d.]+$", " for ADDRESS", re.sub(r"\{.*?\}", "{GUID}", lines), flags=re.M)
+
+
+def test_every_dependency_has_its_reason() -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    wanted = [*project["dependencies"], *project["optional-dependencies"]["test"]]
+    tables = README[README.index("## What it depends on") : README.index("## For developers")]
+    for requirement in wanted:
+        (name,) = re.findall(r"^[\w-]+", requirement)
+        assert re.search(rf"\b{name}\b", tables, re.I), name
