@@ -67,7 +67,7 @@ def test_every_make_target_that_is_named_exists() -> None:
 
 
 NAMED_FILES = set(re.findall(r"(?<![\w/.-])((?:[a-z_]+/)*[\w.]+\.(?:py|toml|md))\b", README))
-NAMED_MODULES = set(re.findall(r"(?<![\w.])((?:bits_server|tests)(?:\.[a-z_]+)+)", README))
+NAMED_MODULES = set(re.findall(r"(?<![\w.])((?:bits_server|tests)(?:\.(?!toml)[a-z_]+)+)", README))
 LINKS = set(re.findall(r"\]\(((?!http)[^)]+)\)", README))
 
 
