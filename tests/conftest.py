@@ -38,6 +38,28 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
                 item.add_marker(pytest.mark.skip(reason="runs with make soak"))
 
 
+Tell = Callable[[str], None]
+_FIGURES = pytest.StashKey[list[str]]()
+
+
+@pytest.fixture
+def tell(request: pytest.FixtureRequest) -> Tell:
+    """Put a figure that the test measured into the summary of the run."""
+    figures = request.config.stash.setdefault(_FIGURES, [])
+    return lambda figure: figures.append(f"{request.node.name}: {figure}")
+
+
+def pytest_terminal_summary(
+    terminalreporter: pytest.TerminalReporter, config: pytest.Config
+) -> None:
+    figures = config.stash.get(_FIGURES, [])
+    if figures:
+        terminalreporter.section("figures")
+        terminalreporter.write_line(pytest_report_header())
+    for figure in figures:
+        terminalreporter.write_line(figure)
+
+
 @pytest.fixture
 def is_soak(request: pytest.FixtureRequest) -> bool:
     return bool(request.config.getoption("--soak"))

@@ -10,6 +10,7 @@ import sys
 import threading
 from pathlib import Path
 
+from tests.conftest import Tell
 from tests.support.bits_client import BitsClient, assert_success
 from tests.support.live_server import LiveServer
 from tests.support.patient_client import PatientClient
@@ -91,12 +92,13 @@ def assert_nothing_is_left(folder: Path) -> None:
 
 
 def test_a_server_killed_at_random_moments_loses_nothing(
-    folder: Path, tmp_path: Path, seeded: random.Random, is_soak: bool
+    folder: Path, tmp_path: Path, seeded: random.Random, is_soak: bool, tell: Tell
 ) -> None:
     """Rounds of four uploads; the server dies and comes back until the kills are used up."""
-    kills, round_number, repeats = 200 if is_soak else 15, 0, 0
+    kills = 200 if is_soak else 15
+    left, round_number, repeats = kills, 0, 0
     with LiveServer(folder, log_file=tmp_path / "server.log") as server:
-        while kills > 0:
+        while left > 0:
             round_number += 1
             names = [f"{round_number}-{number}" for number in range(4)]
             bodies = [seeded.randbytes(seeded.randrange(1, 5_000_000)) for _ in names]
@@ -106,9 +108,9 @@ def test_a_server_killed_at_random_moments_loses_nothing(
                 for name, body in zip(names, bodies, strict=True)
             ]
             with Watcher(wanted), uploads(clients) as running:
-                while kills > 0 and wait_for_progress(clients, running, seeded):
+                while left > 0 and wait_for_progress(clients, running, seeded):
                     server.kill()
-                    kills -= 1
+                    left -= 1
                     server.start()
             assert not running.failures, running.failures
             for path, body in wanted.items():
@@ -116,7 +118,7 @@ def test_a_server_killed_at_random_moments_loses_nothing(
             assert_nothing_is_left(folder)
             repeats += sum(client.repeats for client in clients)
     assert repeats > 0, "no kill ever met a packet"
-    print(f"{round_number} rounds of 4 uploads, {repeats} packets sent again")
+    tell(f"{kills} kills, {round_number} rounds of 4 uploads, {repeats} packets sent again")
 
 
 def wait_for_progress(
@@ -155,7 +157,7 @@ def upload_to_a_dying_server(
 
 
 def test_a_server_killed_between_any_two_steps_on_disk_loses_nothing(
-    folder: Path, tmp_path: Path, seeded: random.Random, is_soak: bool
+    folder: Path, tmp_path: Path, seeded: random.Random, is_soak: bool, tell: Tell
 ) -> None:
     """The Ack that was on its way is lost each time; the packet is sent again to a new server."""
     log_file = tmp_path / "server.log"
@@ -170,7 +172,7 @@ def test_a_server_killed_between_any_two_steps_on_disk_loses_nothing(
         _, has_died = upload_to_a_dying_server(folder, log_file, name, content, step, side)
         deaths += has_died
     assert deaths > 0
-    print(f"{deaths} deaths at {count} steps on disk")
+    tell(f"{deaths} deaths before or after one of {count} steps on disk")
 
 
 def test_a_clean_up_killed_between_any_two_steps_can_be_repeated(

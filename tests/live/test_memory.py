@@ -6,6 +6,7 @@ import hashlib
 import re
 from pathlib import Path
 
+from tests.conftest import Tell
 from tests.support.bits_client import BitsClient, assert_success
 from tests.support.live_server import LiveServer
 
@@ -22,7 +23,7 @@ def peak_bytes(pid: int) -> int:
 
 
 def test_a_large_upload_leaves_a_worker_within_30_mb_of_idle(
-    folder: Path, tmp_path: Path, is_soak: bool
+    folder: Path, tmp_path: Path, is_soak: bool, tell: Tell
 ) -> None:
     files = [(2048, 13), (200, 60)] if is_soak else [(160, 13), (120, 60)]
     log_file = tmp_path / "server.log"
@@ -34,7 +35,7 @@ def test_a_large_upload_leaves_a_worker_within_30_mb_of_idle(
         for mebibytes, fragment in files:
             upload(server, folder, mebibytes, fragment)
         growth = peak_bytes(worker) - idle
-    print(f"idle {idle / MIB:.1f} MiB, peak {growth / MIB:.1f} MiB more")
+    tell(f"{files} (MiB, fragment): idle {idle / MIB:.1f} MiB, peak {growth / MIB:.1f} MiB more")
     assert 0 < growth < ALLOWED_GROWTH
 
 
