@@ -22,9 +22,8 @@ from bits_server.storage.interface import (
     Sweep,
     Sweepable,
 )
-from bits_server.storage.record import SessionRecord
+from bits_server.storage.record import CLOSED_RECORD_SECONDS, SessionRecord
 
-CLOSED_RECORD_SECONDS = 3600.0
 DEBRIS_SECONDS = 600.0  # whoever is removing it now gets the time to finish
 PAUSE_EVERY = 64  # sessions looked at, then the threads that serve packets get their turn
 

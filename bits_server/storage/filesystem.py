@@ -31,7 +31,12 @@ from bits_server.storage.disk import (
     write_all,
 )
 from bits_server.storage.interface import DestinationPath, DestinationState
-from bits_server.storage.record import ClosedRecord, RecordUnreadable, SessionRecord
+from bits_server.storage.record import (
+    CLOSED_RECORD_SECONDS,
+    ClosedRecord,
+    RecordUnreadable,
+    SessionRecord,
+)
 from bits_server.storage.session_folder import (
     PRIVATE_MODE,
     RECORD,
@@ -41,7 +46,6 @@ from bits_server.storage.session_folder import (
 from bits_server.storage.sweeping import SweepableFolder
 
 SESSIONS_FOLDER = "BITS-Sessions"
-CLOSED_RECORD_SECONDS = 3600
 
 
 class FolderUnusable(Exception):

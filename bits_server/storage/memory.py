@@ -31,10 +31,9 @@ from bits_server.storage.interface import (
     LeftoverKind,
     Sweep,
 )
-from bits_server.storage.record import ClosedRecord, SessionRecord
+from bits_server.storage.record import CLOSED_RECORD_SECONDS, ClosedRecord, SessionRecord
 
 PRIVATE_FOLDER = "BITS-Sessions"
-KEEP_CLOSED_SECONDS = 3600
 
 
 @dataclass(slots=True)
@@ -178,7 +177,7 @@ class MemoryStore:
 
     def closed_record(self, session_id: SessionId) -> ClosedRecord | None:
         record, _ = self.closed_records.get(session_id, (None, 0.0))
-        is_kept = record is not None and time.time() - record.closed < KEEP_CLOSED_SECONDS
+        is_kept = record is not None and time.time() - record.closed < CLOSED_RECORD_SECONDS
         return record if is_kept else None
 
     def examine(self, destination: DestinationPath) -> DestinationState:

@@ -15,6 +15,7 @@ from bits_server.protocol.session_id import SessionId
 from bits_server.protocol.states import SessionState
 
 FORMAT = 1
+CLOSED_RECORD_SECONDS = 3600.0  # so long a repeated Close-Session is answered as the first was
 
 
 class RecordUnreadable(Exception):

@@ -326,12 +326,7 @@ def test_the_request_entity_vanished_before_close(connection: WireSender, root: 
 
 def test_a_client_that_falls_silent_is_told_to_come_again(connection: WireSender) -> None:
     client = opened(connection, "/upload/silent")
-    head = (
-        "BITS_POST /upload/silent HTTP/1.1\r\nHost: h\r\nBITS-Packet-Type: Fragment\r\n"
-        f"BITS-Session-Id: {client.session_id}\r\nContent-Range: bytes 0-8/9\r\n"
-        "Content-Length: 9\r\n\r\n"
-    )
-    answer = connection.send_bytes(head.encode() + b"abcd")
+    answer = connection.send_bytes(client.fragment_head(9) + b"abcd")
     assert_refused(answer, 503, UNAVAILABLE, client.session_id)
     assert answer["Retry-After"].isdecimal()
     assert answer["Connection"] == "close"

@@ -179,15 +179,10 @@ def test_half_a_fragment_and_then_silence_does_not_keep_others_from_going_on(
     content = seeded.randbytes(3 << 20)
     client = opened(live_server, "/upload/f.bin")
     half = content[: len(content) // 2]
-    head = (
-        "BITS_POST /upload/f.bin HTTP/1.1\r\nHost: h\r\nBITS-Packet-Type: Fragment\r\n"
-        f"BITS-Session-Id: {client.session_id}\r\n"
-        f"Content-Range: bytes 0-{len(content) - 1}/{len(content)}\r\n"
-        f"Content-Length: {len(content)}\r\n\r\n"
-    )
+    head = client.fragment_head(len(content))
     with live_server.sender() as silent:
         connection = silent.connect()
-        connection.sendall(head.encode() + half)
+        connection.sendall(head + half)
         for start in range(0, len(content), 1_000_000):
             body = content[start : start + 1_000_000]
             assert_success(client.fragment(body, start, len(content)))

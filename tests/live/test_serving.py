@@ -53,14 +53,9 @@ def test_a_packet_under_way_finishes_when_the_server_is_told_to_end(
         client = BitsClient(sender)
         assert_success(client.create())
         content = os.urandom(2 << 20)
-        head = (
-            "BITS_POST /upload/f.bin HTTP/1.1\r\nHost: h\r\nBITS-Packet-Type: Fragment\r\n"
-            f"BITS-Session-Id: {client.session_id}\r\n"
-            f"Content-Range: bytes 0-{len(content) - 1}/{len(content)}\r\n"
-            f"Content-Length: {len(content)}\r\n\r\n"
-        )
+        head = client.fragment_head(len(content))
         connection = sender.connect()
-        connection.sendall(head.encode() + content[: 1 << 20])
+        connection.sendall(head + content[: 1 << 20])
         request = folder / "BITS-Sessions" / client.session_id / "request"
         wait_until(lambda: request.exists() and request.stat().st_size == 1 << 20)
         process = live_server.terminate()
@@ -98,3 +93,29 @@ def test_sessions_are_private_while_the_upload_lasts(live_server: LiveServer, fo
         assert_success(client.close())
     assert (folder / "f.bin").stat().st_mode & 0o777 == 0o640
     assert re.search(r"session closed: /upload 'f\.bin', total 3 bytes", live_server.log)
+
+
+def test_the_server_removes_abandoned_sessions_by_itself(folder: Path, tmp_path: Path) -> None:
+    """Two workers, one clean-up: each session is logged once."""
+    settings, log_file = tmp_path / "settings.toml", tmp_path / "server.log"
+    settings.write_text(
+        f'[[virtual_directory]]\nurl = "/upload"\npath = "{folder}"\n'
+        'session_timeout = "1h"\ncleanup_interval = "2s"\n'
+    )
+    options = ["--settings", str(settings)]
+    with LiveServer(options=options, log_file=log_file) as server, server.sender() as sender:
+        abandoned, complete, alive = (BitsClient(sender, f"/upload/{name}") for name in "abc")
+        for client, total in ((abandoned, 9), (complete, 3), (alive, 9)):
+            assert_success(client.create())
+            assert_success(client.fragment(b"abc", 0, total))
+        for client in (abandoned, complete):
+            for part in (folder / "BITS-Sessions" / client.session_id).iterdir():
+                os.utime(part, (1, 1))
+        wait_until(lambda: len(list((folder / "BITS-Sessions").glob("{*"))) == 1)
+        assert_success(alive.fragment(b"defghi", 3, 9))
+        assert_success(alive.close())
+        assert abandoned.fragment(b"def", 3, 9).status == 500
+    for client, level in ((abandoned, "INFO"), (complete, "WARNING")):
+        expired = f"{level} {client.session_id} session expired and removed"
+        assert server.log.count(expired) == 1
+    assert not (folder / "b").exists()

@@ -221,12 +221,8 @@ def test_an_answer_before_the_end_of_a_huge_body_says_that_the_connection_ends(
         client = BitsClient(sender)
         assert_success(client.create())
         connection = sender.connect()
-        head = (
-            "BITS_POST /upload/f.bin HTTP/1.1\r\nHost: h\r\nBITS-Packet-Type: Fragment\r\n"
-            f"BITS-Session-Id: {client.session_id}\r\n"
-            f"Content-Range: bytes 0-{length - 1}/{length}\r\nContent-Length: {length}\r\n\r\n"
-        )
-        connection.sendall(head.encode())
+        head = client.fragment_head(length)
+        connection.sendall(head)
         for _ in range(128):
             connection.sendall(bytes(1 << 20))
         connection.sendall(bytes(1 << 14))
@@ -242,14 +238,9 @@ def test_bytes_that_came_before_the_connection_broke_may_stay(live_server: LiveS
     with live_server.sender() as sender:
         client = BitsClient(sender)
         assert_success(client.create())
-        head = (
-            "BITS_POST /upload/f.bin HTTP/1.1\r\nHost: h\r\nBITS-Packet-Type: Fragment\r\n"
-            f"BITS-Session-Id: {client.session_id}\r\n"
-            f"Content-Range: bytes 0-{len(content) - 1}/{len(content)}\r\n"
-            f"Content-Length: {len(content)}\r\n\r\n"
-        )
+        head = client.fragment_head(len(content))
         connection = sender.connect()
-        connection.sendall(head.encode() + content[: 2 << 20])
+        connection.sendall(head + content[: 2 << 20])
         connection.shutdown(socket.SHUT_WR)  # as a client that vanishes in mid-body
         cut = sender.read_answer()
         assert_refused(cut, 400, "0x80070057", client.session_id)

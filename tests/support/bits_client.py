@@ -40,6 +40,18 @@ class BitsClient:
         fields = {"BITS-Session-Id": self.session_id, "Content-Range": content_range}
         return self.packet("Fragment", fields, body, changes)
 
+    def fragment_head(self, length: int) -> bytes:
+        """The head of one Fragment with the whole file of ``length`` bytes, as on the wire."""
+        lines = [
+            f"BITS_POST {self.target} HTTP/1.1",
+            "Host: bits.test",
+            "BITS-Packet-Type: Fragment",
+            f"BITS-Session-Id: {self.session_id}",
+            f"Content-Range: bytes 0-{length - 1}/{length}",
+            f"Content-Length: {length}",
+        ]
+        return "\r\n".join([*lines, "", ""]).encode()
+
     def close(self, **changes: str | None) -> Answer:
         return self.packet("Close-Session", {"BITS-Session-Id": self.session_id}, b"", changes)
 
