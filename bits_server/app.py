@@ -50,14 +50,15 @@ def make_cleanups(
 ) -> list[tuple[Cleanup, float]]:
     """The clean-up of each virtual directory, with its interval in seconds.
 
-    ``session_timeout``: seconds, instead of what the settings say.
+    ``observer``: told what expires; None for nobody. ``session_timeout``: seconds, instead of what
+    the settings say.
     """
     return [
         (
             Cleanup(
                 directory.url,
                 _store(directory, _table(number)),
-                observer or EventLog(),
+                observer,
                 session_timeout=(
                     directory.session_timeout if session_timeout is None else session_timeout
                 ),

@@ -4,19 +4,39 @@ from __future__ import annotations
 
 import os
 import signal
-import sys
 from collections.abc import Callable
 from typing import Any
 
 import click
 from gunicorn.app.base import BaseApplication
-from gunicorn.arbiter import Arbiter
 
 from bits_server.cli.greeting import greeting
 from bits_server.settings import Settings
 
 # A Kerberos Authorization with 64 KB must pass, name and line end included.
 HEADER_FIELD_BYTES = (64 << 10) + 1024
+
+_ENDING = (signal.SIGTERM, signal.SIGINT, signal.SIGQUIT)
+
+
+def lose_no_signal(_arbiter: Any) -> None:
+    """From now on the processes that this one forks can be told to end from their first moment.
+
+    Between fork and its own set-up a worker of gunicorn has the arbiter's signal handlers, and a
+    SIGTERM that comes then is lost: the arbiter would wait for it for all of graceful_timeout.
+    """
+    os.register_at_fork(
+        before=lambda: signal.pthread_sigmask(signal.SIG_BLOCK, _ENDING),
+        after_in_parent=lambda: signal.pthread_sigmask(signal.SIG_UNBLOCK, _ENDING),
+        after_in_child=_end_when_told,
+    )
+
+
+def _end_when_told() -> None:
+    for number in _ENDING:
+        signal.signal(number, signal.SIG_DFL)
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, _ENDING)
+
 
 GUNICORN_SETTINGS: dict[str, Any] = {
     "worker_class": "gthread",
@@ -28,32 +48,8 @@ GUNICORN_SETTINGS: dict[str, Any] = {
     "control_socket_disable": True,
     # The sign of life of a worker is a file; on a slow disk it would stop the worker.
     "worker_tmp_dir": "/dev/shm" if os.path.isdir("/dev/shm") else None,
+    "on_starting": lose_no_signal,
 }
-
-
-_ENDING = (signal.SIGTERM, signal.SIGINT, signal.SIGQUIT)
-
-
-class PromptArbiter(Arbiter):  # type: ignore[misc]  # gunicorn brings no types
-    """An arbiter whose workers can be told to end from their first moment.
-
-    Between fork and its own set-up a worker of gunicorn has the arbiter's signal handlers, and a
-    SIGTERM that comes then is lost: the arbiter would wait for it for all of graceful_timeout.
-    """
-
-    def spawn_worker(self) -> Any:
-        signal.pthread_sigmask(signal.SIG_BLOCK, _ENDING)
-        try:
-            return super().spawn_worker()
-        finally:
-            signal.pthread_sigmask(signal.SIG_UNBLOCK, _ENDING)
-
-
-def take_signals(_arbiter: Any, _worker: Any) -> None:
-    """In a new worker: what was blocked across the fork ends it now; gunicorn sets up the rest."""
-    for number in _ENDING:
-        signal.signal(number, signal.SIG_DFL)
-    signal.pthread_sigmask(signal.SIG_UNBLOCK, _ENDING)
 
 
 class EmbeddedServer(BaseApplication):  # type: ignore[misc]  # gunicorn brings no types
@@ -71,19 +67,12 @@ class EmbeddedServer(BaseApplication):  # type: ignore[misc]  # gunicorn brings 
             "workers": self._settings.workers,
             "threads": self._settings.threads,
             "when_ready": self._greet,
-            "post_fork": take_signals,
         }
         for name, value in options.items():
             self.cfg.set(name, value)
 
     def load(self) -> Any:
         return self._make_app()
-
-    def run(self) -> None:
-        try:
-            PromptArbiter(self).run()
-        except RuntimeError as error:
-            sys.exit(f"bits-server: {error}")
 
     def _greet(self, arbiter: Any) -> None:
         """Once the sockets listen: only now a port of 0 has become a number."""

@@ -52,7 +52,7 @@ class Cleanup:
         self,
         directory: str,
         store: CleanableStore,
-        observer: SessionObserver,
+        observer: SessionObserver | None,
         *,
         session_timeout: float,
         clock: Callable[[], float] = time.time,
@@ -102,7 +102,8 @@ class Cleanup:
                 if self._is_due(what, intervals[what]):  # still: nobody was faster
                     sweep(report, dry_run=False)
                     self._store.note_swept(what)
-        self._observer.cleaned_up(self._directory, _summary(report))
+        if self._observer is not None:
+            self._observer.cleaned_up(self._directory, _summary(report))
         return report
 
     def _is_due(self, what: Sweep, interval: float) -> bool:
@@ -139,7 +140,7 @@ class Cleanup:
             except SessionNotFound:
                 return  # it ended meanwhile
             report.removed.append(session.record)
-            if not dry_run:
+            if self._observer is not None and not dry_run:
                 self._observer.expired(self._directory, session.record)
 
     def _remove_wreck(self, session_id: SessionId, report: CleanupReport, *, dry_run: bool) -> None:
