@@ -13,18 +13,21 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from bits_server.protocol.errors import MalformedPacket, PathNotFound
-from bits_server.storage.disk import FOLDER, folder_mode
+from bits_server.storage.disk import FOLDER, DiskRules, folder_mode
 from bits_server.storage.interface import DestinationPath, DestinationState
+
+_ABOVE = os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC  # to look at only: it may be unreadable
 
 
 class DestinationTree:
     """The folder of a virtual directory, ``root``; ``private`` in it is nobody's destination."""
 
-    def __init__(self, root: str, private: str, *, create_folders: bool, file_mode: int) -> None:
+    def __init__(self, root: str, private: str, rules: DiskRules, *, create_folders: bool) -> None:
         self._root = root
         self._private = private
         self._create_folders = create_folders
-        self._mode_of_folders = folder_mode(file_mode)
+        self._mode_of_folders = folder_mode(rules.file_mode)
+        self._sync = rules.sync_on_close
 
     @contextmanager
     def parent_of(self, destination: DestinationPath, *, create: bool = False) -> Iterator[int]:
@@ -80,13 +83,18 @@ class DestinationTree:
             is_ours = False  # another session made it, or it is a link that leads nowhere
         else:
             is_ours = True
-            os.fsync(fd)
+            if self._sync:
+                os.fsync(fd)
         try:
             below = os.open(segment, FOLDER | (os.O_NOFOLLOW if is_ours else 0), dir_fd=fd)
         except (FileNotFoundError, NotADirectoryError) as error:
             raise PathNotFound(f"{segment!r} is no folder") from error
-        if is_ours:  # umask is no limit: whoever may read the files may enter
-            os.fchmod(below, self._mode_of_folders | os.fstat(below).st_mode & stat.S_ISGID)
+        try:
+            if is_ours:  # umask is no limit: whoever may read the files may enter
+                os.fchmod(below, self._mode_of_folders | os.fstat(below).st_mode & stat.S_ISGID)
+        except BaseException:
+            os.close(below)
+            raise
         return below
 
     def _refuse_outside(self, fd: int) -> None:
@@ -98,7 +106,7 @@ class DestinationTree:
         here, found = os.dup(fd), _identity(os.fstat(fd))
         try:
             while found != root:
-                above = os.open("..", FOLDER, dir_fd=here)
+                above = os.open("..", _ABOVE, dir_fd=here)
                 os.close(here)
                 here, below = above, found
                 found = _identity(os.fstat(here))

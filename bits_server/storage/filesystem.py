@@ -77,9 +77,7 @@ class FilesystemStore(SweepableFolder):
         super().__init__(os.path.join(root, SESSIONS_FOLDER))
         self._root = root
         self._rules = rules
-        self._tree = DestinationTree(
-            root, self._sessions, create_folders=create_folders, file_mode=rules.file_mode
-        )
+        self._tree = DestinationTree(root, self._sessions, rules, create_folders=create_folders)
 
     def prepare(self) -> None:
         """Make ``BITS-Sessions`` where it is missing. Raises FolderUnusable."""

@@ -12,6 +12,7 @@ import pytest
 
 from bits_server.protocol.errors import MalformedPacket, PathNotFound
 from bits_server.storage.destination_tree import DestinationTree
+from bits_server.storage.disk import DiskRules
 from bits_server.storage.interface import DestinationState
 from tests.storage.stages import open_descriptors, path_of
 
@@ -38,9 +39,8 @@ def root(tmp_path: Path) -> Path:
 
 
 def _tree(root: Path, *, create_folders: bool = False) -> DestinationTree:
-    return DestinationTree(
-        str(root), str(root / "BITS-Sessions"), create_folders=create_folders, file_mode=0o640
-    )
+    private = str(root / "BITS-Sessions")
+    return DestinationTree(str(root), private, DiskRules(), create_folders=create_folders)
 
 
 def _parent(tree: DestinationTree, text: str) -> AbstractContextManager[int]:
