@@ -4,13 +4,24 @@ The public API is what ``__all__`` names; all else may change from one version t
 """
 
 from bits_server.app import create_app
-from bits_server.settings import Durability, Settings, SettingsError, VirtualDirectory
+from bits_server.settings import (
+    Durability,
+    NotificationHeader,
+    NotificationType,
+    NotifyAt,
+    Settings,
+    SettingsError,
+    VirtualDirectory,
+)
 from bits_server.version import VERSION
 
 __version__ = VERSION
 
 __all__ = [
     "Durability",
+    "NotificationHeader",
+    "NotificationType",
+    "NotifyAt",
     "Settings",
     "SettingsError",
     "VirtualDirectory",

@@ -6,20 +6,24 @@ import grp
 import os
 from collections.abc import Callable
 
+from bits_server.notification.http_client import HttpBackEndClient
 from bits_server.operations.event_log import EventLog
 from bits_server.operations.housekeeping import Housekeeper, give_way
 from bits_server.sessions.cleanup import Cleanup
 from bits_server.sessions.manager import SessionManager
+from bits_server.sessions.notifying import Notifier
 from bits_server.sessions.observer import SessionObserver
+from bits_server.sessions.turns import Turns
 from bits_server.settings import Durability, Settings, SettingsError, VirtualDirectory
 from bits_server.storage.disk import DiskRules
 from bits_server.storage.filesystem import FilesystemStore, FolderUnusable, refuse_unusable
 from bits_server.web.application import BitsApplication
+from bits_server.web.trusted_proxies import TrustedProxies
 
 
 def create_app(
     settings: Settings, observer: SessionObserver | None = None, *, clean_up: bool = True
-) -> BitsApplication:
+) -> TrustedProxies:
     """The server as a WSGI application, for any WSGI server.
 
     ``observer`` is told of everything that happens to sessions; without one it is logged to the
@@ -29,16 +33,18 @@ def create_app(
     check_environment(settings)
     observer = observer or EventLog()
     managers = []
+    turns = Turns(settings.threads)
     for number, directory in enumerate(settings.virtual_directories, 1):
         store = _store(directory, _table(number))
         try:
             store.prepare()
         except FolderUnusable as error:
             raise SettingsError("path", str(error), table=_table(number)) from error
-        managers.append(SessionManager(directory, store, observer))
+        notifier = _notifier(directory, store, turns, observer, _table(number))
+        managers.append(SessionManager(directory, store, observer, notifier=notifier))
     if clean_up:
         Housekeeper(make_cleanups(settings, observer, pause=give_way)).start()
-    return BitsApplication(managers, observer)
+    return TrustedProxies(BitsApplication(managers, observer), settings.trusted_proxies)
 
 
 def make_cleanups(
@@ -80,6 +86,7 @@ def check_environment(settings: Settings) -> None:
         except FolderUnusable as error:
             raise SettingsError("path", str(error), table=table) from error
         _disk_rules(directory, table)
+        _back_end_client(directory, table)
         real_path = os.path.realpath(directory.path).rstrip("/") + "/"
         for other, url in real_paths.items():
             if real_path.startswith(other) or other.startswith(real_path):
@@ -89,6 +96,39 @@ def check_environment(settings: Settings) -> None:
                     table=table,
                 )
         real_paths[real_path] = directory.url
+
+
+def _notifier(
+    directory: VirtualDirectory,
+    store: FilesystemStore,
+    turns: Turns,
+    observer: SessionObserver,
+    table: str,
+) -> Notifier | None:
+    client = _back_end_client(directory, table)
+    if client is None:
+        return None
+    return Notifier(directory, store, client, turns, observer)
+
+
+def _back_end_client(directory: VirtualDirectory, table: str) -> HttpBackEndClient | None:
+    if not directory.has_application:
+        return None
+    try:
+        return HttpBackEndClient(
+            directory.absolute_notification_url,
+            timeout=directory.notification_timeout,
+            headers=[(header.name, header.value) for header in directory.notification_headers],
+            ca_file=directory.notification_ca_file,
+            maximum_reply_bytes=directory.maximum_reply_size,
+        )
+    except OSError as error:
+        raise SettingsError(
+            "notification_ca_file",
+            f"{directory.notification_ca_file} must be a readable file with certificates in PEM "
+            f"form: {error}",
+            table=table,
+        ) from error
 
 
 def _store(directory: VirtualDirectory, table: str) -> FilesystemStore:

@@ -222,6 +222,9 @@ class Notebook:
     ) -> None:
         self.events.append(f"{directory} {content_range} of {record.destination}: {received}")
 
+    def notified(self, directory: str, record: SessionRecord) -> None:
+        self.events.append(f"{directory} notified of {record.destination}")
+
     def closed(self, directory: str, record: SessionRecord, outcome: str) -> None:
         assert outcome
         self.events.append(f"{directory} closed {record.destination}")

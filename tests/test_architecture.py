@@ -27,7 +27,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "settings": set(),
     "protocol": set(),
     "storage": {"protocol"},
-    "notification": {"protocol"},
+    "notification": {"protocol", "version"},
     "sessions": _INSIDE - {"sessions"},
     "web": _INSIDE,
     "operations": _INSIDE | {"web"},
@@ -44,7 +44,6 @@ DOORS = {"storage": {"interface", "record"}, "notification": {"interface"}}
 OUTSIDE_PACKAGES = {
     "click": {"cli"},
     "gunicorn": {"cli"},
-    "requests": {"notification"},
     "werkzeug": {"web"},
 }
 ONLY_IN = {"tomllib": {"operations.settings_file"}}

@@ -7,7 +7,15 @@ from typing import Any
 
 import pytest
 
-from bits_server.settings import Durability, Settings, SettingsError, VirtualDirectory
+from bits_server.settings import (
+    Durability,
+    NotificationHeader,
+    NotificationType,
+    NotifyAt,
+    Settings,
+    SettingsError,
+    VirtualDirectory,
+)
 
 UPLOAD = VirtualDirectory("/upload", "/srv/uploads")
 
@@ -34,6 +42,13 @@ def test_all_but_url_and_path_has_a_default() -> None:
         "durability": Durability.CLOSE,
         "session_timeout": 1_209_600,
         "cleanup_interval": 12 * 3600,
+        "notification_type": NotificationType.NONE,
+        "notification_url": "",
+        "notify_at": NotifyAt.LAST_FRAGMENT,
+        "notification_timeout": 4 * 60 + 30,
+        "notification_headers": (),
+        "notification_ca_file": None,
+        "maximum_reply_size": 1024**3,
     }
 
 
@@ -41,6 +56,7 @@ def test_by_default_only_this_machine_is_listened_to() -> None:
     assert Settings((UPLOAD,)).bind == ("127.0.0.1:8080",)
     assert Settings((UPLOAD,)).workers == 2
     assert Settings((UPLOAD,)).threads == 16
+    assert Settings((UPLOAD,)).trusted_proxies == ("unix",)
 
 
 @pytest.mark.parametrize("value", [UPLOAD, Settings((UPLOAD,))])
@@ -67,6 +83,13 @@ ACCEPTED: dict[str, list[Any]] = {
     "durability": list(Durability),
     "session_timeout": [3600, 10**9],
     "cleanup_interval": [1, 10**9],
+    "notification_type": [NotificationType.NONE],
+    "notification_url": ["", "http://127.0.0.1:9000/handle"],
+    "notify_at": list(NotifyAt),
+    "notification_timeout": [1, 270, 86_400],
+    "notification_headers": [(), (NotificationHeader("X-Key", "größe"),)],
+    "notification_ca_file": [None, "/etc/ssl/own.pem"],
+    "maximum_reply_size": [0, 1, 2**63],
 }
 REFUSED: dict[str, list[Any]] = {
     "url": [
@@ -92,6 +115,9 @@ REFUSED: dict[str, list[Any]] = {
     "host_id_fallback_timeout": [0, -1, 2**32],
     "session_timeout": [3599, 0, -1],
     "cleanup_interval": [0, -1],
+    "notification_timeout": [0, -1, 86_401],
+    "notification_ca_file": ["", "own.pem"],
+    "maximum_reply_size": [-1],
 }
 ACCEPTED_CASES = [(key, value) for key, values in ACCEPTED.items() for value in values]
 REFUSED_CASES = [(key, value) for key, values in REFUSED.items() for value in values]
@@ -113,11 +139,99 @@ def test_a_value_that_makes_no_sense_is_refused_with_its_key(key: str, value: An
 def test_every_key_but_the_truth_values_is_tried_with_something_refused() -> None:
     fields = {field.name: field.type for field in dataclasses.fields(VirtualDirectory)}
     assert {name for name, kind in fields.items() if kind != "bool"} == ACCEPTED.keys()
-    assert ACCEPTED.keys() - REFUSED.keys() == {"durability"}
+    elsewhere = {"durability", "notification_type", "notification_url", "notify_at"}
+    assert ACCEPTED.keys() - REFUSED.keys() == elsewhere | {"notification_headers"}
+
+
+@pytest.mark.parametrize("kind", [NotificationType.BY_REFERENCE, NotificationType.BY_VALUE])
+@pytest.mark.parametrize(
+    "url",
+    [
+        *("", "handle", "/handle", "//host/handle", "ftp://host/", "http://", "http:///handle"),
+        *("http://host:0/", "http://host:x/", "http://[::1", "http://host/a b", "http://host/#top"),
+        *("http://größe/", "http://user:secret@host/", "http://host/" + "x" * 2189),
+    ],
+)
+def test_nobody_is_told_at_a_url_that_is_none(kind: NotificationType, url: str) -> None:
+    with pytest.raises(SettingsError) as caught:
+        directory(notification_type=kind, notification_url=url)
+    assert caught.value.key == "notification_url"
+    assert "secret" not in caught.value.problem
 
 
 @pytest.mark.parametrize(
-    "public_url", ["https://fi les/upload", " https://files/upload", "https://files/\r\nup: load"]
+    ("url", "absolute"),
+    [
+        ("http://127.0.0.1:9000", "http://127.0.0.1:9000"),
+        ("HTTPS://[::1]/handle?a=b", "https://[::1]/handle?a=b"),
+        ("handle.aspx?a=b", "https://files/upload/handle.aspx?a=b"),
+        ("../handle", "https://files/handle"),
+        ("/handle", "https://files/handle"),
+        ("http://host/" + "x" * 2188, "http://host/" + "x" * 2188),
+    ],
+)
+@pytest.mark.parametrize("public_url", ["https://files/upload", "https://files/upload/"])
+def test_a_relative_notification_url_is_resolved_against_the_public_one(
+    url: str, absolute: str, public_url: str
+) -> None:
+    made = directory(
+        notification_type=NotificationType.BY_VALUE, notification_url=url, public_url=public_url
+    )
+    assert made.has_application
+    assert made.absolute_notification_url == absolute
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        *(("", "x"), ("X Key", "x"), ("X-Key:", "x"), ("Größe", "x"), ("X-Key\n", "x")),
+        *(("X-Key", "a\r\nX: y"), ("X-Key", "\0"), ("X-Key", "\u20ac")),
+        *(("Host", "x"), ("content-length", "5"), ("BITS-Session-Id", "x"), ("Connection", "x")),
+    ],
+)
+def test_a_header_that_cannot_be_sent_is_refused_without_its_value(name: str, value: str) -> None:
+    with pytest.raises(SettingsError) as caught:
+        directory(notification_headers=(NotificationHeader(name, value),))
+    assert caught.value.key == "notification_headers"
+    assert repr(value) not in caught.value.problem
+
+
+def test_the_value_of_a_header_is_not_in_what_is_printed() -> None:
+    made = directory(notification_headers=(NotificationHeader("X-Key", "secret"),))
+    assert "X-Key" in repr(made)
+    assert "secret" not in repr(made)
+
+
+def test_a_path_that_goes_into_a_header_has_no_line_end() -> None:
+    with pytest.raises(SettingsError) as caught:
+        directory(
+            path="/srv/a\nb",
+            notification_type=NotificationType.BY_REFERENCE,
+            notification_url="http://127.0.0.1:9000/",
+        )
+    assert caught.value.key == "path"
+
+
+@pytest.mark.parametrize("proxy", ["unix", "127.0.0.1", "10.0.0.0/8", "::1", "2001:db8::/32"])
+def test_a_proxy_is_trusted_by_address_network_or_socket(proxy: str) -> None:
+    assert Settings((UPLOAD,), trusted_proxies=(proxy,)).trusted_proxies == (proxy,)
+
+
+@pytest.mark.parametrize("proxy", ["", "localhost", "10.0.0.1/8", "*", "unix:/run/x", "300.1.1.1"])
+def test_what_is_no_proxy_is_refused(proxy: str) -> None:
+    with pytest.raises(SettingsError) as caught:
+        Settings((UPLOAD,), trusted_proxies=("unix", proxy))
+    assert (caught.value.table, caught.value.key) == ("[server]", "trusted_proxies")
+
+
+@pytest.mark.parametrize(
+    "public_url",
+    [
+        "https://fi les/upload",
+        " https://files/upload",
+        "https://files/\r\nup: load",
+        "https://files/größe",
+    ],
 )
 def test_a_public_url_has_no_white_space(public_url: str) -> None:
     with pytest.raises(SettingsError):

@@ -9,8 +9,8 @@ from __future__ import annotations
 import logging
 
 from bits_server.protocol.content_range import ContentRange
-from bits_server.protocol.errors import BitsError, UnexpectedFailure
-from bits_server.storage.record import SessionRecord
+from bits_server.protocol.errors import BitsError, UnexpectedFailure, hresult_name
+from bits_server.storage.record import NotificationOutcome, SessionRecord
 
 _log = logging.getLogger("bits_server")
 
@@ -31,6 +31,19 @@ class EventLog:
         self, directory: str, record: SessionRecord, content_range: ContentRange, received: int
     ) -> None:
         _log.debug("%s %s received, next is byte %d", record.guid, content_range, received)
+
+    def notified(self, directory: str, record: SessionRecord) -> None:
+        outcome = record.notification
+        assert outcome is not None
+        _log.log(
+            logging.INFO if outcome.succeeded else logging.WARNING,
+            "%s server application of %s notified, attempt %d, %.3f s: %s",
+            record.guid,
+            directory,
+            outcome.attempts,
+            outcome.ended - outcome.began,
+            _in_words(outcome),
+        )
 
     def closed(self, directory: str, record: SessionRecord, outcome: str) -> None:
         # A session without a Fragment: an empty file, or a client that gave up before it began.
@@ -72,8 +85,21 @@ class EventLog:
             ascii(session_id)[1:-1] or "-",
             packet or "packet",
             error.status,
-            "-" if error.hresult is None else f"0x{error.hresult:08X} {error.hresult.name}",
+            "-"
+            if error.hresult is None
+            else f"0x{error.hresult:08X} {hresult_name(error.hresult)}",
             destination,
             error,
             exc_info=error.__cause__ if unexpected else None,
         )
+
+
+def _in_words(outcome: NotificationOutcome) -> str:
+    if not outcome.succeeded:
+        return f"failed, the client is told {outcome.told_status}: {outcome.error}"
+    wishes = [f"it answered {outcome.status}"]
+    if outcome.reply_url is not None:
+        wishes.append(f"with a reply at {outcome.reply_url!a}")
+    if outcome.copies_to_destination:
+        wishes.append("and wants the file at its destination")
+    return " ".join(wishes)

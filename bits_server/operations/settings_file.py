@@ -11,13 +11,23 @@ import os
 import tomllib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from enum import Enum
 from typing import Any
 
 from bits_server.operations import values
-from bits_server.settings import Durability, Settings, SettingsError, VirtualDirectory
+from bits_server.settings import (
+    Durability,
+    NotificationHeader,
+    NotificationType,
+    NotifyAt,
+    Settings,
+    SettingsError,
+    VirtualDirectory,
+)
 
 ENVIRONMENT_VARIABLE = "BITS_SERVER_SETTINGS"
 
+HIDDEN = "(not shown)"
 SERVER = "[server]"
 DEFAULTS = "[defaults]"
 
@@ -66,12 +76,45 @@ def _duration(value: Any) -> int:
     return value if type(value) is int else int(_from_text(values.read_duration)(value))
 
 
-def _durability(text: str) -> Durability:
-    try:
-        return Durability(text)
-    except ValueError as error:
-        choice = ", ".join(f'"{each.value}"' for each in Durability)
-        raise ValueError(f"{text!r} must be one of {choice}") from error
+def _one_of(kind: type[Enum]) -> Key:
+    def read(text: str) -> Enum:
+        try:
+            return kind(text)
+        except ValueError as error:
+            choice = ", ".join(f'"{each.value}"' for each in kind)
+            raise ValueError(f"{text!r} must be one of {choice}") from error
+
+    return Key(_from_text(read), _quoted(lambda member: str(member.value)))
+
+
+def _headers(value: Any) -> tuple[NotificationHeader, ...]:
+    if not isinstance(value, dict):
+        raise TypeError('must be a table like { "X-Key" = { env = "KEY" } }')
+    return tuple(_header(name, given) for name, given in value.items())
+
+
+def _header(name: str, given: Any) -> NotificationHeader:
+    """A value may come from elsewhere, so that a settings file need not be a secret."""
+    if isinstance(given, str):
+        return NotificationHeader(name, given)
+    match given:
+        case {"env": str(variable), **rest} if not rest:
+            if (value := os.environ.get(variable)) is None:
+                raise ValueError(f"{name}: the environment has no variable {variable}")
+            return NotificationHeader(name, value, f"{{ env = {_quote(variable)} }}")
+        case {"file": str(file), **rest} if not rest:
+            try:
+                with open(file, encoding="latin-1") as opened:
+                    value = opened.read().rstrip("\r\n")
+            except OSError as error:
+                raise ValueError(f"{name}: {file} cannot be read: {error.strerror}") from error
+            return NotificationHeader(name, value, f"{{ file = {_quote(file)} }}")
+    raise TypeError(f'{name} must be a text, {{ env = "NAME" }} or {{ file = "/path" }}')
+
+
+def _show_headers(headers: tuple[NotificationHeader, ...]) -> str:
+    shown = (f"{_quote(each.name)} = {each.source or _quote(HIDDEN)}" for each in headers)
+    return "{ " + ", ".join(shown) + " }" if headers else "{}"
 
 
 def _quote(text: str) -> str:
@@ -97,9 +140,14 @@ SIZE_OR_NONE = Key(
 )
 DURATION = Key(_duration, _quoted(values.print_duration))
 MODE = Key(_from_text(values.read_mode), _quoted(values.print_mode))
-DURABILITY = Key(_from_text(_durability), _quoted(lambda durability: str(durability.value)))
+HEADERS = Key(_headers, _show_headers)
 
-SERVER_KEYS: dict[str, Key] = {"bind": TEXTS, "workers": NUMBER, "threads": NUMBER}
+SERVER_KEYS: dict[str, Key] = {
+    "bind": TEXTS,
+    "workers": NUMBER,
+    "threads": NUMBER,
+    "trusted_proxies": TEXTS,
+}
 
 DIRECTORY_KEYS: dict[str, Key] = {
     "url": Key(TEXT.read, TEXT.show, is_inherited=False),
@@ -115,9 +163,16 @@ DIRECTORY_KEYS: dict[str, Key] = {
     "session_group": TEXT,
     "host_id": TEXT,
     "host_id_fallback_timeout": DURATION,
-    "durability": DURABILITY,
+    "durability": _one_of(Durability),
     "session_timeout": DURATION,
     "cleanup_interval": DURATION,
+    "notification_type": _one_of(NotificationType),
+    "notification_url": TEXT,
+    "notify_at": _one_of(NotifyAt),
+    "notification_timeout": DURATION,
+    "notification_headers": HEADERS,
+    "notification_ca_file": TEXT,
+    "maximum_reply_size": SIZE,
 }
 
 

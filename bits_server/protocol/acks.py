@@ -18,7 +18,8 @@ _SENDABLE = re.compile(r"[\x20-\x7e\x80-\xff]{1,1024}")
 class Ack:
     """One Ack. ``session_id`` is the text as the request spelled it, or the id just made.
 
-    ``received_length``: the next expected byte (bytes). ``host_id_fallback_seconds`` is sent only
+    ``received_length``: the next expected byte (bytes). ``reply_url``: where the client finds the
+    reply of the server application. ``host_id_fallback_seconds`` is sent only
     together with ``host_id``.
     """
 
@@ -26,6 +27,7 @@ class Ack:
     session_id: str | None = None
     opens_session: bool = False
     received_length: int | None = None
+    reply_url: str | None = None
     host_id: str | None = None
     host_id_fallback_seconds: int | None = None
     error: BitsError | None = None
@@ -54,6 +56,8 @@ class Ack:
                 fields.append((names.BITS_HOST_ID_FALLBACK_TIMEOUT, seconds))
         if self.received_length is not None:
             fields.append((names.BITS_RECEIVED_CONTENT_RANGE, str(self.received_length)))
+        if self.reply_url is not None:
+            fields.append((names.BITS_REPLY_URL, self.reply_url))
         fields.append((names.CONTENT_LENGTH, "0"))
         if self.opens_session:
             fields.append(("Accept-Encoding", "identity"))

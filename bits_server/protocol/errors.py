@@ -21,7 +21,12 @@ class HResult(IntEnum):
     BG_E_SESSION_NOT_FOUND = 0x8020001F
     BG_E_TOO_LARGE = 0x80200020
     BG_E_HTTP_ERROR_500 = 0x801901F4
+    BG_E_HTTP_ERROR_502 = 0x801901F6
     BG_E_HTTP_ERROR_503 = 0x801901F7
+    BG_E_HTTP_ERROR_504 = 0x801901F8
+
+
+HTTP_STATUS_HRESULT = 0x80190000  # the HRESULT of an HTTP status is this plus the status
 
 
 class ErrorContext(IntEnum):
@@ -39,7 +44,7 @@ class BitsError(Exception):
     """
 
     status: int = 500
-    hresult: HResult | None = HResult.BG_E_HTTP_ERROR_500
+    hresult: int | None = HResult.BG_E_HTTP_ERROR_500
     context = ErrorContext.BG_ERROR_CONTEXT_REMOTE_FILE
     retry_after_seconds: int | None = None
 
@@ -133,6 +138,63 @@ class UnexpectedFailure(BitsError):
     """A defect, or a failure of the machine that has no row of its own."""
 
 
+class ApplicationFailed(BitsError):
+    """The server application did not do its part; the session stays, to be tried again.
+
+    ``application_status``: the HTTP status of its answer, None where there was none.
+    """
+
+    context = ErrorContext.BG_ERROR_CONTEXT_REMOTE_APPLICATION
+    application_status: int | None = None
+
+
+class ApplicationRefused(ApplicationFailed):
+    """The server application answered with a status that is no success [SDK].
+
+    The client gets that status, unless it would mean something else to it: a 401 would make it look
+    for a password, a 413 send smaller fragments, and a 416 is success to it.
+    """
+
+    def __init__(self, message: str, application_status: int = 500) -> None:
+        super().__init__(message)
+        self.application_status = application_status
+        is_told = 300 <= application_status <= 599 and application_status not in _NEVER_TOLD
+        self.status = application_status if is_told else 500
+        self.hresult = HTTP_STATUS_HRESULT + self.status
+
+
+_NEVER_TOLD = frozenset({401, 407, 413, 416})
+
+
+class ApplicationAnswerMalformed(ApplicationFailed):
+    """The answer has a BITS-Static-Response-URL that no client could use."""
+
+    status = 400
+    hresult = HResult.E_INVALIDARG
+
+
+class ApplicationBroken(ApplicationFailed):
+    """The answer is no HTTP, ended too early, or is larger than allowed."""
+
+    status = 502
+    hresult = HResult.BG_E_HTTP_ERROR_502
+
+
+class ApplicationUnreachable(ApplicationFailed):
+    """No connection to the server application."""
+
+    status = 503
+    hresult = HResult.BG_E_HTTP_ERROR_503
+    retry_after_seconds = 60
+
+
+class ApplicationTimedOut(ApplicationFailed):
+    """No whole answer within ``notification_timeout``."""
+
+    status = 504
+    hresult = HResult.BG_E_HTTP_ERROR_504
+
+
 ERROR_TABLE: tuple[type[BitsError], ...] = (
     SessionNotFound,
     AccessDenied,
@@ -147,4 +209,17 @@ ERROR_TABLE: tuple[type[BitsError], ...] = (
     EntityVanished,
     ServiceUnavailable,
     UnexpectedFailure,
+    ApplicationRefused,
+    ApplicationAnswerMalformed,
+    ApplicationBroken,
+    ApplicationUnreachable,
+    ApplicationTimedOut,
 )
+
+
+def hresult_name(hresult: int) -> str:
+    """The name in Microsoft's headers."""
+    try:
+        return HResult(hresult).name
+    except ValueError:
+        return f"BG_E_HTTP_ERROR_{hresult - HTTP_STATUS_HRESULT}"

@@ -22,10 +22,18 @@ class CloseAction(Enum):
     PUBLISH_EMPTY = "put an empty file at the destination if nothing has that name"
     DISCARD = "delete the partial upload"
     PUBLISH = "put the request entity at the destination"
+    HAND_OVER = "nothing: the file is the server application's, which asked for no copy"
 
 
 ON_CLOSE: dict[SessionState, CloseAction] = {
     SessionState.OPENED: CloseAction.PUBLISH_EMPTY,
     SessionState.RECEIVING: CloseAction.DISCARD,
     SessionState.COMPLETE: CloseAction.PUBLISH,
+}
+
+# Where the server application took the request entity and wants nothing at the destination [SDK].
+ON_CLOSE_HANDED_OVER: dict[SessionState, CloseAction] = {
+    SessionState.OPENED: CloseAction.HAND_OVER,
+    SessionState.RECEIVING: CloseAction.DISCARD,
+    SessionState.COMPLETE: CloseAction.HAND_OVER,
 }

@@ -1,7 +1,8 @@
 """What the server does with each packet: one public method for each [MC-BUP] 3.2.5.2.
 
-The rule of this file: order of events only. Decisions are in ``rules``, bytes in the store; the
-lock of a session is never held while a block is awaited from the network.
+The rule of this file: order of events only. Decisions are in ``rules``, bytes in the store, the
+server application behind ``notifying``; the lock of a session is never held while the network is
+waited for.
 """
 
 from __future__ import annotations
@@ -15,11 +16,23 @@ from dataclasses import dataclass, replace
 from bits_server.protocol.content_range import ContentRange
 from bits_server.protocol.errors import SessionNotFound
 from bits_server.protocol.session_id import SessionId
-from bits_server.protocol.states import ON_CLOSE, CloseAction
+from bits_server.protocol.states import (
+    ON_CLOSE,
+    ON_CLOSE_HANDED_OVER,
+    CloseAction,
+    SessionState,
+)
 from bits_server.sessions import rules
+from bits_server.sessions.notifying import Notifier
 from bits_server.sessions.observer import SessionObserver
-from bits_server.settings import Durability, VirtualDirectory
-from bits_server.storage.interface import DestinationPath, SessionStore, StoredSession
+from bits_server.settings import Durability, NotifyAt, VirtualDirectory
+from bits_server.storage.interface import (
+    DestinationPath,
+    Reply,
+    ReplyUnusable,
+    SessionStore,
+    StoredSession,
+)
 from bits_server.storage.record import ClosedRecord, SessionRecord
 
 
@@ -31,6 +44,14 @@ class Uploader:
     client_address: str = ""
 
 
+@dataclass(frozen=True, slots=True)
+class FragmentOutcome:
+    """``received_length``: the next expected byte; ``reply_url``: where a reply is, if any."""
+
+    received_length: int
+    reply_url: str | None = None
+
+
 class SessionManager:
     """The sessions of one virtual directory."""
 
@@ -40,19 +61,28 @@ class SessionManager:
         store: SessionStore,
         observer: SessionObserver,
         clock: Callable[[], float] = time.time,
+        notifier: Notifier | None = None,
     ) -> None:
-        """``clock``: seconds since 1970."""
+        """``clock``: seconds since 1970. ``notifier``: None where there is no application."""
         self.directory = directory
         self._store = store
         self._observer = observer
         self._clock = clock
+        self._notifier = notifier
 
-    def create_session(self, destination: DestinationPath, uploader: Uploader) -> SessionId:
+    def create_session(
+        self, destination: DestinationPath, uploader: Uploader, original_url: str = ""
+    ) -> SessionId:
         """[MC-BUP] 3.2.5.2.4. What would refuse the upload at its end refuses it here.
 
-        Raises AccessDenied, MalformedPacket, PathNotFound.
+        ``original_url``: the destination URL as the client knows it. Raises AccessDenied,
+        MalformedPacket, PathNotFound.
         """
-        self._refuse_occupied(destination)
+        if self._notifier is None:
+            self._refuse_occupied(destination)
+        else:
+            self._notifier.refuse_untellable(original_url)
+            rules.refuse_impossible(self._store.examine(destination))
         session_id = SessionId(uuid.uuid4())  # a cryptographic source: the id is a capability
         record = SessionRecord(
             guid=str(session_id),
@@ -60,6 +90,7 @@ class SessionManager:
             owner=uploader.user,
             client_address=uploader.client_address,
             created=self._clock(),
+            original_url=original_url,
         )
         self._store.create(record)
         self._observer.session_created(self.directory.url, record)
@@ -72,21 +103,20 @@ class SessionManager:
         destination: DestinationPath,
         uploader: Uploader,
         blocks: Iterator[memoryview],
-    ) -> int:
-        """[MC-BUP] 3.2.5.2.6. Take the bytes that are new; return the next expected byte.
+    ) -> FragmentOutcome:
+        """[MC-BUP] 3.2.5.2.6. Take the bytes that are new; tell the application when all are there.
 
         ``blocks`` are the bytes that ``content_range`` names; it raises where there are more or
         fewer. Raises SessionNotFound, FragmentOutOfOrder, FragmentTooLarge, EntityTooLarge,
-        MalformedPacket, and AccessDenied where the destination appeared meanwhile.
+        MalformedPacket, AccessDenied where the destination appeared meanwhile, and what
+        ``Notifier.settle`` raises.
         """
         with closing(self._open(session_id, destination, uploader)) as session:
             received = self._receive(session, content_range, blocks)
-            if content_range.ends_entity:
-                self._refuse_occupied(destination)
             self._observer.fragment_received(
                 self.directory.url, session.record, content_range, received
             )
-            return received
+            return FragmentOutcome(received, self._finish_receiving(session, destination))
 
     def close_session(
         self, session_id: SessionId, destination: DestinationPath, uploader: Uploader
@@ -94,10 +124,12 @@ class SessionManager:
         """[MC-BUP] 3.2.5.2.7. Put a complete file in its place; remove all of the session.
 
         Repeated after success it does nothing, for an hour. Raises SessionNotFound, AccessDenied,
-        PathNotFound, EntityVanished, MalformedPacket; the session stays then.
+        PathNotFound, EntityVanished, MalformedPacket, and what ``Notifier.settle`` raises; the
+        session stays then.
         """
         try:
             with closing(self._open(session_id, destination, uploader)) as session:
+                self._notify_before_close(session)
                 with session.locked():
                     outcome = self._finish(session, session_id, destination)
                 self._observer.closed(self.directory.url, session.record, outcome)
@@ -123,6 +155,19 @@ class SessionManager:
         with closing(self._open(session_id, destination, uploader)) as session:
             self._secure_fragment(session)
             return session.received_length()
+
+    def open_reply(self, session_id: SessionId, uploader: Uploader) -> Reply:
+        """The reply of the server application. Raises SessionNotFound where there is none."""
+        with closing(self._store.open(session_id)) as session:
+            rules.refuse_other_user(session.record, uploader.user)
+            outcome = session.record.notification
+            try:
+                reply = session.open_reply() if outcome and outcome.has_reply else None
+            except ReplyUnusable as error:
+                raise SessionNotFound(str(error)) from error
+        if reply is None:
+            raise SessionNotFound("the session has no reply")
+        return reply
 
     def _open(
         self, session_id: SessionId, destination: DestinationPath, uploader: Uploader
@@ -170,7 +215,37 @@ class SessionManager:
 
     def _mark_complete(self, session: StoredSession) -> None:
         if not session.record.is_complete:
-            session.save(replace(session.record, is_complete=True))
+            # An application may take the entity away: then nothing else says that it was here.
+            lasting = self._notifier is not None
+            session.save(replace(session.record, is_complete=True), lasting=lasting)
+
+    def _finish_receiving(self, session: StoredSession, destination: DestinationPath) -> str | None:
+        """What follows on the last byte, and again on each repetition; the URL of the reply."""
+        if not session.record.is_complete:
+            return None
+        if self._notifier is None:
+            self._refuse_occupied(destination)
+            return None
+        if self.directory.notify_at is NotifyAt.CLOSE:
+            return None
+        outcome = self._notifier.settle(session)
+        if outcome.copies_to_destination:
+            self._refuse_occupied(destination)
+        return outcome.reply_url
+
+    def _notify_before_close(self, session: StoredSession) -> None:
+        """An application that was not told, or failed, is told now: its reply would be too late."""
+        if self._notifier is None:
+            return
+        with session.locked():
+            if session.record.total == session.received_length():
+                self._mark_complete(session)
+            state = session.record.state
+        if state is SessionState.RECEIVING:
+            return  # an incomplete upload is nobody's business
+        if state is SessionState.OPENED:
+            session.append(b"", 0)
+        self._notifier.settle(session, can_reply=False)
 
     def _secure_fragment(self, session: StoredSession) -> None:
         """Before an Ack tells the next expected byte, where the settings ask for that."""
@@ -182,7 +257,13 @@ class SessionManager:
     ) -> str:
         if session.record.total == session.received_length():
             self._mark_complete(session)  # the last Fragment died after its last byte
-        action = ON_CLOSE[session.record.state]
+        notification = session.record.notification
+        is_handed_over = (
+            notification is not None
+            and notification.succeeded
+            and not notification.copies_to_destination
+        )
+        action = (ON_CLOSE_HANDED_OVER if is_handed_over else ON_CLOSE)[session.record.state]
         outcome = action.value
         if self._store.closed_record(session_id) is not None:
             outcome = "finished a Close-Session that had been interrupted"

@@ -23,6 +23,9 @@ class SessionObserver(Protocol):
     ) -> None:
         """A Fragment was taken; ``received`` is the next expected byte (bytes) now."""
 
+    def notified(self, directory: str, record: SessionRecord) -> None:
+        """The server application was called; ``record.notification`` says what came of it."""
+
     def closed(self, directory: str, record: SessionRecord, outcome: str) -> None:
         """A session ended with Close-Session; ``outcome`` in words."""
 

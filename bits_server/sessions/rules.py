@@ -37,14 +37,28 @@ def refuse_occupied(state: DestinationState, *, may_overwrite: bool) -> None:
         )
 
 
+def refuse_impossible(state: DestinationState) -> None:
+    """With a server application the destination need not be free, nor its folder exist.
+
+    Many clients may upload to one URL; what the application wants is known only when it answers.
+    """
+    if state in (DestinationState.FOLDER, DestinationState.OUTSIDE):
+        refuse_occupied(state, may_overwrite=True)
+
+
 def refuse_stranger(
     record: SessionRecord | ClosedRecord, destination: DestinationPath, owner: str
 ) -> None:
     """Only the user who created a session, and only for its destination, may go on with it."""
-    if record.owner != owner:
-        raise SessionNotFound("the session belongs to another user")
+    refuse_other_user(record, owner)
     if record.destination != str(destination):
         raise SessionNotFound(f"the session is of another destination, {record.destination!r}")
+
+
+def refuse_other_user(record: SessionRecord | ClosedRecord, owner: str) -> None:
+    """Raise SessionNotFound: nobody else is told that there is such a session."""
+    if record.owner != owner:
+        raise SessionNotFound("the session belongs to another user")
 
 
 def refuse_oversized(content_range: ContentRange, directory: VirtualDirectory) -> None:

@@ -6,8 +6,11 @@ descriptor of an open folder, and links are not followed.
 
 from __future__ import annotations
 
+import errno
 import os
+import stat
 from dataclasses import dataclass
+from typing import BinaryIO
 
 from bits_server.storage.interface import Buffer
 
@@ -52,6 +55,22 @@ def read_file(name: str, folder: int) -> bytes:
         return os.read(fd, os.fstat(fd).st_size)  # a larger buffer costs more than the file
     finally:
         os.close(fd)
+
+
+def open_regular(name: str, folder: int) -> tuple[BinaryIO, os.stat_result]:
+    """Open a file that somebody else may have put there, to be read, and only if it is a file.
+
+    Raises OSError: for a link, a folder and a pipe too, whose opening would wait for a writer.
+    """
+    fd = os.open(name, os.O_RDONLY | os.O_NONBLOCK | FILE, dir_fd=folder)
+    try:
+        status = os.fstat(fd)
+        if not stat.S_ISREG(status.st_mode):
+            raise OSError(errno.EINVAL, "not a regular file", name)
+        return os.fdopen(fd, "rb"), status
+    except BaseException:
+        os.close(fd)
+        raise
 
 
 def replace_file(name: str, content: bytes, folder: int, mode: int, *, sync: bool) -> None:

@@ -3,7 +3,7 @@
 On disk::
 
     BITS-Sessions/
-        {GUID}/             one session: session.json, request
+        {GUID}/             one session: session.json, request, response
         .closed/{GUID}      a record, for an hour, of a session that a Close-Session removed
         .removed-{GUID}/    a session on its way out: no packet finds it
         .swept-sessions, .swept-leftovers    their times are those of the last clean-ups
@@ -30,13 +30,15 @@ from bits_server.storage.disk import (
     replace_file,
     write_all,
 )
-from bits_server.storage.interface import DestinationPath, DestinationState
+from bits_server.storage.interface import DestinationPath, DestinationState, LocalPaths
+from bits_server.storage.publication import REQUEST
 from bits_server.storage.record import (
     CLOSED_RECORD_SECONDS,
     ClosedRecord,
     RecordUnreadable,
     SessionRecord,
 )
+from bits_server.storage.replies import RESPONSE
 from bits_server.storage.session_folder import (
     PRIVATE_MODE,
     RECORD,
@@ -70,7 +72,7 @@ def refuse_unusable(root: str) -> None:
 
 
 class FilesystemStore(SweepableFolder):
-    """A SessionStore, Sweepable, in the folder ``root`` of a virtual directory."""
+    """A SessionStore, Sweepable, HasLocalPaths, in the folder ``root`` of a virtual directory."""
 
     def __init__(self, root: str, rules: DiskRules, *, create_folders: bool = False) -> None:
         """Changes nothing on disk; ``prepare`` does."""
@@ -106,6 +108,10 @@ class FilesystemStore(SweepableFolder):
 
     def session_ids(self) -> Iterator[SessionId]:
         return (session_id for session_id, _ in self.progress())
+
+    def local_paths(self, session_id: SessionId) -> LocalPaths:
+        folder = self._path(session_id)
+        return LocalPaths(os.path.join(folder, REQUEST), os.path.join(folder, RESPONSE))
 
     def closed_record(self, session_id: SessionId) -> ClosedRecord | None:
         try:

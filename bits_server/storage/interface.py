@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from enum import Enum
-from typing import Protocol
+from typing import BinaryIO, Protocol, runtime_checkable
 
 from bits_server.protocol.session_id import SessionId
 from bits_server.storage.record import ClosedRecord, SessionRecord
@@ -62,6 +62,27 @@ class Leftover:
     since: float
 
 
+@dataclass(frozen=True, slots=True)
+class Reply:
+    """The reply of the server application, opened; whoever has it closes ``file``.
+
+    ``length``: bytes. ``modified``: seconds since 1970. ``tag``: another one for other content.
+    """
+
+    file: BinaryIO
+    length: int
+    modified: float
+    tag: str
+
+
+@dataclass(frozen=True, slots=True)
+class LocalPaths:
+    """Full paths on this machine of a session's request entity and of its reply."""
+
+    request: str
+    response: str
+
+
 class StoredSession(Protocol):
     """One session, opened; ``close()`` gives back what holds it open and changes nothing."""
 
@@ -79,8 +100,17 @@ class StoredSession(Protocol):
         for the network.
         """
 
-    def save(self, record: SessionRecord) -> None:
-        """Replace the record, all or nothing. Only under the lock."""
+    def notifying(self) -> AbstractContextManager[None]:
+        """Be the only one who notifies the server application; waits for whoever does already.
+
+        Not the lock: packets go on meanwhile. A death gives it back. Raises SessionNotFound.
+        """
+
+    def save(self, record: SessionRecord, *, lasting: bool = False) -> None:
+        """Replace the record, all or nothing. Only under the lock.
+
+        ``lasting``: it would survive a power failure, where the settings want that of a Close.
+        """
 
     def received_length(self) -> int:
         """The next expected byte (a count of bytes); TOTAL once the record says complete.
@@ -100,6 +130,18 @@ class StoredSession(Protocol):
 
     def make_durable(self) -> None:
         """Return when every received byte would survive a power failure."""
+
+    def open_request_entity(self) -> BinaryIO:
+        """The complete request entity, to be read. Raises EntityVanished."""
+
+    def new_reply(self) -> AbstractContextManager[BinaryIO]:
+        """A file that becomes the reply, all or nothing, when the context is left without error."""
+
+    def discard_reply(self) -> None:
+        """Remove the reply, where there is one."""
+
+    def open_reply(self) -> Reply | None:
+        """The reply, if there is one. Raises ReplyUnusable where it is no file that we may read."""
 
     def publish(self, destination: DestinationPath, *, overwrite: bool) -> None:
         """Put the complete request entity at the destination, all or nothing. Under the lock.
@@ -135,6 +177,18 @@ class SessionStore(Protocol):
 
         Returns whether it was made. Raises PathNotFound, MalformedPacket.
         """
+
+
+class ReplyUnusable(Exception):
+    """What stands where the reply is expected cannot be sent; the message says why."""
+
+
+@runtime_checkable
+class HasLocalPaths(Protocol):
+    """The part of a store that notification by reference needs."""
+
+    def local_paths(self, session_id: SessionId) -> LocalPaths:
+        """Where a server application on this machine finds the files of the session."""
 
 
 class Sweepable(Protocol):

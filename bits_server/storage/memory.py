@@ -7,12 +7,14 @@ look at and to change: ``published``, ``folders``, ``sessions``, ``closed_record
 
 from __future__ import annotations
 
+import io
 import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from itertools import accumulate
+from typing import BinaryIO
 
 from bits_server.protocol.errors import (
     AccessDenied,
@@ -29,6 +31,7 @@ from bits_server.storage.interface import (
     DestinationState,
     Leftover,
     LeftoverKind,
+    Reply,
     Sweep,
 )
 from bits_server.storage.record import CLOSED_RECORD_SECONDS, ClosedRecord, SessionRecord
@@ -47,8 +50,10 @@ class KeptSession:
     record: SessionRecord | None
     progress: float
     entity: bytearray | None = None
+    reply: bytes | None = None
     publishing: bytes | None = None
     lock: threading.Lock = field(default_factory=threading.Lock)
+    notifying: threading.Lock = field(default_factory=threading.Lock)
 
     def read_record(self) -> SessionRecord:
         """Raises SessionNotFound."""
@@ -82,7 +87,13 @@ class MemorySession:
             finally:
                 self._has_lock = False
 
-    def save(self, record: SessionRecord) -> None:
+    @contextmanager
+    def notifying(self) -> Iterator[None]:
+        self._refuse_if_removed()
+        with self._kept.notifying:
+            yield
+
+    def save(self, record: SessionRecord, *, lasting: bool = False) -> None:  # noqa: ARG002
         assert self._has_lock, "only under the lock of the session"
         self.record = self._kept.record = record
         self._kept.progress = time.time()
@@ -114,6 +125,27 @@ class MemorySession:
 
     def make_durable(self) -> None:
         """No byte survives the process, nor claims to."""
+
+    def open_request_entity(self) -> BinaryIO:
+        entity = self._kept.entity
+        if entity is None or len(entity) != (self.record.total or 0):
+            raise EntityVanished("the request entity is gone, or has another length now")
+        return io.BytesIO(entity)
+
+    @contextmanager
+    def new_reply(self) -> Iterator[BinaryIO]:
+        content = io.BytesIO()
+        yield content
+        self._kept.reply = content.getvalue()
+
+    def discard_reply(self) -> None:
+        self._kept.reply = None
+
+    def open_reply(self) -> Reply | None:
+        content = self._kept.reply
+        if content is None:
+            return None
+        return Reply(io.BytesIO(content), len(content), self._kept.progress, str(id(content)))
 
     def publish(self, destination: DestinationPath, *, overwrite: bool) -> None:
         assert self._has_lock, "only under the lock of the session"

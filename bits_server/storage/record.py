@@ -1,13 +1,15 @@
 """The durable facts of a session, and how they are written as JSON.
 
-``parse(print(x)) == x``; whatever else is found in a record's place raises RecordUnreadable.
+``parse(print(x)) == x``; whatever else is found in a record's place raises RecordUnreadable. A fact
+that has a default may be missing: an older version did not know it.
 """
 
 from __future__ import annotations
 
 import json
 import math
-from dataclasses import dataclass
+import re
+from dataclasses import MISSING, dataclass, fields
 from typing import Any, Self, get_type_hints
 
 from bits_server.protocol.errors import SessionNotFound
@@ -28,8 +30,15 @@ class _Json:
 
     def to_json(self) -> bytes:
         """The record as UTF-8 text."""
+        return json.dumps({"format": FORMAT, **self.facts()}).encode()
+
+    def facts(self) -> dict[str, Any]:
+        """The record as what JSON knows."""
         facts = {name: getattr(self, name) for name in _types(type(self))}
-        return json.dumps({"format": FORMAT, **facts}).encode()
+        return {
+            name: value.facts() if isinstance(value, _Json) else value
+            for name, value in facts.items()
+        }
 
     @classmethod
     def from_json(cls, text: bytes) -> Self:
@@ -41,6 +50,11 @@ class _Json:
         form = found.pop("format", None) if isinstance(found, dict) else None
         if type(form) is not int or form != FORMAT:
             raise RecordUnreadable(f"not a record of format {FORMAT}")
+        return cls.from_facts(found)
+
+    @classmethod
+    def from_facts(cls, found: dict[str, Any]) -> Self:
+        """The inverse of ``facts``. Raises RecordUnreadable."""
         record = cls(**_checked(cls, found))
         if (nonsense := record.nonsense()) is not None:
             raise RecordUnreadable(nonsense)
@@ -52,12 +66,51 @@ class _Json:
 
 
 @dataclass(frozen=True, slots=True)
+class NotificationOutcome(_Json):
+    """What came of telling the server application of the complete request entity.
+
+    ``attempts``: how often it was called. ``began``, ``ended``: of the last call, seconds since
+    1970. ``status``: the HTTP status it answered with, None where no answer came. ``told_status``:
+    the status that the client was given, None after a success. ``error``: what went wrong, in
+    words. ``reply_url``: where the client finds the reply; ``has_reply``: it is kept here.
+    """
+
+    attempts: int
+    began: float
+    ended: float
+    succeeded: bool = False
+    status: int | None = None
+    told_status: int | None = None
+    error: str | None = None
+    copies_to_destination: bool = False
+    reply_url: str | None = None
+    has_reply: bool = False
+
+    @property
+    def is_final(self) -> bool:
+        """Whether the application is not called again: after a success, and after a 403."""
+        return self.succeeded or self.status == 403
+
+    def nonsense(self) -> str | None:
+        if not (math.isfinite(self.began) and math.isfinite(self.ended)):
+            return f"the times are {self.began}, {self.ended}"
+        if self.succeeded != (self.told_status is None):
+            return "a success is not told as a failure, and the other way round"
+        if self.told_status is not None and not 300 <= self.told_status <= 599:
+            return f"told_status is {self.told_status}"
+        if self.reply_url is not None and not re.fullmatch(r"[!-~]+", self.reply_url):
+            return f"reply_url is {self.reply_url!r}"
+        return None
+
+
+@dataclass(frozen=True, slots=True)
 class SessionRecord(_Json):
     """Who, what, when, and how far.
 
     ``guid``: the session id as printed. ``destination``: the path below the virtual directory.
-    ``owner``: the user that created the session, empty for anonymous. ``created``: seconds since
-    1970. ``total``: bytes of the request entity, None before the first Fragment.
+    ``original_url``: the destination URL as the client knows it. ``owner``: the user that created
+    the session, empty for anonymous. ``created``: seconds since 1970. ``total``: bytes of the
+    request entity, None before the first Fragment.
     ``publishing_name``: a hidden name beside the destination that a Close-Session has begun to
     use; ``publishing_device``, ``publishing_inode``: the copy that is about to go from there to the
     destination, where the entity itself cannot.
@@ -73,6 +126,8 @@ class SessionRecord(_Json):
     publishing_device: int | None = None
     publishing_inode: int | None = None
     publishing_name: str | None = None
+    original_url: str = ""
+    notification: NotificationOutcome | None = None
 
     @property
     def state(self) -> SessionState:
@@ -124,21 +179,29 @@ def _nonsense(guid: str, time: float) -> str | None:
     return None
 
 
+# Reading annotations costs more than reading a record.
+_known_types: dict[type[_Json], dict[str, Any]] = {}
+_needed: dict[type[_Json], frozenset[str]] = {}
+_NESTED = {"notification": NotificationOutcome}
+
+
 def _types(cls: type[_Json]) -> dict[str, Any]:
-    """The annotations of a record; reading them costs more than reading the record."""
+    """The facts of a record with their types."""
     if cls not in _known_types:
+        _needed[cls] = frozenset(each.name for each in fields(cls) if each.default is MISSING)
         _known_types[cls] = get_type_hints(cls)
     return _known_types[cls]
 
 
-_known_types: dict[type[_Json], dict[str, Any]] = {}
-
-
 def _checked(cls: type[_Json], found: dict[str, Any]) -> dict[str, Any]:
     types = _types(cls)
-    if found.keys() != types.keys():
-        raise RecordUnreadable(f"missing or unknown: {sorted(found.keys() ^ types.keys())}")
+    if not (_needed[cls] <= found.keys() <= types.keys()):
+        wrong = (_needed[cls] - found.keys()) | (found.keys() - types.keys())
+        raise RecordUnreadable(f"missing or unknown: {sorted(wrong)}")
     for name, value in found.items():
+        if name in _NESTED and isinstance(value, dict):
+            found[name] = _NESTED[name].from_facts(value)
+            continue
         is_truth = isinstance(value, bool)  # a bool is an int to isinstance
         if is_truth != (types[name] is bool) or not isinstance(value, types[name]):
             raise RecordUnreadable(f"{name} is {value!r}")

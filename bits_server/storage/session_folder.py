@@ -1,8 +1,9 @@
-"""One session as a folder on disk: ``session.json``, ``request``, and the lock on the folder.
+"""One session as a folder on disk: ``session.json``, ``request``, ``response``, and its locks.
 
 The rule of this file: the length of ``request`` is the truth about what was received. The lock is
 an flock on the folder, taken for one write at a time and never while anybody waits for the
-network; whoever gets it looks first whether the folder still has its name.
+network; whoever gets it looks first whether the folder still has its name. Who waits for the server
+application holds an flock on the file ``notifying``.
 """
 
 from __future__ import annotations
@@ -13,29 +14,33 @@ import shutil
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import partial
+from typing import BinaryIO
 
 from bits_server.protocol.errors import (
+    EntityVanished,
     FragmentOutOfOrder,
     MalformedPacket,
     PathNotFound,
     SessionNotFound,
 )
+from bits_server.storage import replies
 from bits_server.storage.destination_tree import DestinationTree
 from bits_server.storage.disk import (
     FILE,
     FOLDER,
     DiskRules,
+    open_regular,
     read_file,
     remove_file,
     replace_file,
     write_all,
 )
-from bits_server.storage.interface import Buffer, DestinationPath
+from bits_server.storage.interface import Buffer, DestinationPath, Reply
 from bits_server.storage.publication import REQUEST, Publication
 from bits_server.storage.record import ClosedRecord, RecordUnreadable, SessionRecord
 
 RECORD = "session.json"
-RESPONSE = "response"
+NOTIFYING = "notifying"
 REMOVED_PREFIX = ".removed-"
 PRIVATE_MODE = 0o600
 
@@ -84,8 +89,22 @@ class FolderSession:
             self.record = read_record(self._folder)
             yield
 
-    def save(self, record: SessionRecord) -> None:
-        self._save(record, sync=self._rules.sync_each_fragment)
+    @contextmanager
+    def notifying(self) -> Iterator[None]:
+        flags = os.O_RDWR | os.O_CREAT | FILE
+        try:
+            fd = os.open(NOTIFYING, flags, PRIVATE_MODE, dir_fd=self._folder)
+        except FileNotFoundError as error:
+            raise SessionNotFound("the session was removed meanwhile") from error
+        try:
+            fcntl.flock(fd, fcntl.LOCK_EX)
+            yield
+        finally:
+            os.close(fd)
+
+    def save(self, record: SessionRecord, *, lasting: bool = False) -> None:
+        rules = self._rules
+        self._save(record, sync=rules.sync_on_close if lasting else rules.sync_each_fragment)
 
     def received_length(self) -> int:
         if self.record.is_complete:
@@ -125,6 +144,29 @@ class FolderSession:
         finally:
             os.close(entity)
         os.fsync(self._folder)
+
+    def open_request_entity(self) -> BinaryIO:
+        try:
+            entity, status = open_regular(REQUEST, self._folder)
+        except OSError as error:
+            raise EntityVanished(
+                f"the request entity cannot be opened: {error.strerror}"
+            ) from error
+        if status.st_size != (self.record.total or 0):  # none: no Fragment came
+            entity.close()
+            raise EntityVanished(f"the request entity has {status.st_size} bytes now")
+        return entity
+
+    @contextmanager
+    def new_reply(self) -> Iterator[BinaryIO]:
+        with replies.new(self._folder, sync=self._rules.sync_on_close) as file:
+            yield file
+
+    def discard_reply(self) -> None:
+        replies.discard(self._folder)
+
+    def open_reply(self) -> Reply | None:
+        return replies.open_reply(self._folder)
 
     def publish(self, destination: DestinationPath, *, overwrite: bool) -> None:
         with self._tree.parent_of(destination, create=True) as parent:
@@ -225,7 +267,7 @@ def discard_removed(path: str) -> None:
     What cannot be deleted now is debris, which the clean-up finds and reports.
     """
     try:
-        for part in (RECORD, REQUEST, RESPONSE):
+        for part in (RECORD, REQUEST, NOTIFYING, replies.RESPONSE):
             try:
                 os.unlink(os.path.join(path, part))
             except FileNotFoundError:

@@ -9,9 +9,12 @@ from typing import Any
 from werkzeug.wrappers import Response
 
 from bits_server.protocol.acks import Ack
+from bits_server.protocol.errors import SessionNotFound
 from bits_server.sessions.manager import SessionManager
 from bits_server.sessions.observer import SessionObserver
-from bits_server.web.bits_post import BitsPost
+from bits_server.web.bits_post import BitsPost, uploader_of
+from bits_server.web.downloads import DOWNLOAD_METHODS, answer_download, is_private
+from bits_server.web.error_answers import to_bits_error
 from bits_server.web.request_body import RequestBody
 from bits_server.web.virtual_directories import VirtualDirectories
 
@@ -29,6 +32,7 @@ class BitsApplication:
     def __init__(self, managers: Iterable[SessionManager], observer: SessionObserver) -> None:
         managers = tuple(managers)
         self._directories = VirtualDirectories(managers)
+        self._observer = observer
         self._bits_post = BitsPost(self._directories, observer)
         # A refused Fragment is read to its end, or the client sees a network error and not the
         # Ack; one that is too large needs room beyond what is taken.
@@ -55,12 +59,27 @@ class BitsApplication:
         return response(environ, start_response)
 
     def _answer_other(self, method: str, environ: dict[str, Any]) -> Response:
-        """Neither a packet nor anything else that is served: say what is."""
+        """A download, or nothing that is served: say what is."""
         path = environ.get("PATH_INFO", "").encode("latin-1")
-        if self._directories.find(path) is None:
+        found = self._directories.find(path)
+        if found is None:
             return Response(status=404)
+        if method in DOWNLOAD_METHODS and is_private(found[1]):
+            return self._answer_download(*found, environ)
         status = 200 if method == "OPTIONS" else 405
         return Response(status=status, headers={"Allow": ALLOWED})
+
+    def _answer_download(
+        self, manager: SessionManager, path: bytes, environ: dict[str, Any]
+    ) -> Response:
+        try:
+            return answer_download(manager, path, uploader_of(environ), environ)
+        except Exception as error:
+            refusal = to_bits_error(error)
+            text = path.decode(errors="backslashreplace")
+            self._observer.failed(manager.directory.url, "Reply", "", text, refusal)
+            is_unknown = isinstance(refusal, SessionNotFound)
+            return Response(status=404 if is_unknown else refusal.status)
 
 
 def _send(ack: Ack, start_response: Callable[..., Any]) -> Iterable[bytes]:

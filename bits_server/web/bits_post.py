@@ -33,6 +33,7 @@ from bits_server.sessions.manager import SessionManager, Uploader
 from bits_server.sessions.observer import SessionObserver
 from bits_server.storage.interface import DestinationPath
 from bits_server.web.error_answers import to_bits_error
+from bits_server.web.original_url import original_url
 from bits_server.web.request_body import RequestBody, is_delivered_chunked
 from bits_server.web.virtual_directories import VirtualDirectories
 
@@ -76,25 +77,30 @@ class BitsPost:
             raise UploadsNotEnabled(
                 f"uploads to {manager.directory.url} are off: set upload_enabled = true"
             )
-        uploader = _uploader(environ)
+        uploader = uploader_of(environ)
         session_text = headers.get(names.BITS_SESSION_ID)
         if isinstance(packet, Ping):
             return Ack(session_id=session_text)
         destination = parse_destination(path)
         if isinstance(packet, CreateSession):
-            return _create(manager, destination, uploader, is_override)
+            url = original_url(environ, manager.directory)
+            return _create(manager, destination, uploader, url, is_override)
         if packet.session_id is None:
             raise SessionNotFound("the session id is none: a GUID in braces was expected")
         if isinstance(packet, Fragment):
             content_range = packet.content_range
-            received = manager.receive_fragment(
+            outcome = manager.receive_fragment(
                 packet.session_id,
                 content_range,
                 destination,
                 uploader,
                 body.blocks(content_range.length),
             )
-            return Ack(session_id=session_text, received_length=received)
+            return Ack(
+                session_id=session_text,
+                received_length=outcome.received_length,
+                reply_url=outcome.reply_url,
+            )
         if isinstance(packet, CloseSession):
             manager.close_session(packet.session_id, destination, uploader)
         else:
@@ -127,9 +133,13 @@ class BitsPost:
 
 
 def _create(
-    manager: SessionManager, destination: DestinationPath, uploader: Uploader, is_override: bool
+    manager: SessionManager,
+    destination: DestinationPath,
+    uploader: Uploader,
+    url: str,
+    is_override: bool,
 ) -> Ack:
-    session_id = manager.create_session(destination, uploader)
+    session_id = manager.create_session(destination, uploader, url)
     directory = manager.directory
     return Ack(
         status=201 if is_override else 200,  # what those clients insist on [field]
@@ -147,7 +157,7 @@ def _received_length(
     manager, path = found
     try:
         session_id = SessionId.parse(session_text or "")
-        return manager.received_length(session_id, parse_destination(path), _uploader(environ))
+        return manager.received_length(session_id, parse_destination(path), uploader_of(environ))
     except (BitsError, OSError):
         return None
 
@@ -170,5 +180,6 @@ def _path(environ: dict[str, Any]) -> bytes:
     return path.encode("latin-1")
 
 
-def _uploader(environ: dict[str, Any]) -> Uploader:
+def uploader_of(environ: dict[str, Any]) -> Uploader:
+    """Who sends the request."""
     return Uploader(client_address=environ.get("REMOTE_ADDR") or "")

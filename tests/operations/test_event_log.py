@@ -20,6 +20,7 @@ from bits_server.protocol.errors import (
     FragmentOutOfOrder,
     MalformedPacket,
     UnexpectedFailure,
+    hresult_name,
 )
 from bits_server.protocol.headers import RequestHeaders
 from bits_server.protocol.packets import parse_packet
@@ -122,7 +123,7 @@ def test_a_clean_up_is_told_with_what_it_did() -> None:
 def test_a_refusal_is_one_warning_with_cause_status_and_hresult(kind: type[BitsError]) -> None:
     with written() as lines:
         log_failure(kind("the cause"))
-    hresult = "-" if kind.hresult is None else f"0x{kind.hresult:08X} {kind.hresult.name}"
+    hresult = "-" if kind.hresult is None else f"0x{kind.hresult:08X} {hresult_name(kind.hresult)}"
     refused = f"Fragment refused with {kind.status} {hresult}"
     assert lines == [f"WARNING {GUID} {refused}: '/upload/f': the cause"]
 

@@ -20,7 +20,15 @@ from bits_server.operations.settings_file import (
     settings_from,
     show_settings,
 )
-from bits_server.settings import Durability, Settings, SettingsError, VirtualDirectory
+from bits_server.settings import (
+    Durability,
+    NotificationHeader,
+    NotificationType,
+    NotifyAt,
+    Settings,
+    SettingsError,
+    VirtualDirectory,
+)
 
 SHIPPED = Path(__file__).parents[2] / "config" / "bits_server.toml"
 DAY = 86_400
@@ -38,7 +46,7 @@ directories = st.builds(
     VirtualDirectory,
     url=urls,
     path=texts.map(lambda text: "/" + text),
-    public_url=st.none() | st.sampled_from(["http://files", "https://[::1]:8443/größe"]),
+    public_url=st.none() | st.sampled_from(["http://files", "https://[::1]:8443/gr%C3%B6%C3%9Fe"]),
     upload_enabled=st.booleans(),
     allow_overwrites=st.booleans(),
     create_folders=st.booleans(),
@@ -52,6 +60,10 @@ directories = st.builds(
     durability=st.sampled_from(Durability),
     session_timeout=st.integers(3600, 10**9),
     cleanup_interval=st.integers(1, 10**9),
+    notify_at=st.sampled_from(NotifyAt),
+    notification_timeout=st.integers(1, DAY),
+    notification_ca_file=st.none() | texts.map(lambda text: "/" + text),
+    maximum_reply_size=sizes,
 )
 any_settings = st.builds(
     Settings,
@@ -96,7 +108,9 @@ def test_a_timeout_of_any_length_can_be_shown_and_loaded(tmp_path: Path) -> None
 def test_every_key_with_a_value_is_shown_once(tmp_path: Path) -> None:
     shown = show_settings(load(tmp_path, NEEDED))
     names = re.findall(r"^(\w+) = ", shown, re.MULTILINE)
-    assert set(names) == {*SERVER_KEYS, *DIRECTORY_KEYS} - {"public_url", "session_group"}
+    assert set(names) == {*SERVER_KEYS, *DIRECTORY_KEYS} - {
+        *("public_url", "session_group", "notification_ca_file")
+    }
     assert len(names) == len(set(names))
 
 
@@ -128,6 +142,14 @@ def test_a_file_with_what_is_needed_has_the_defaults(tmp_path: Path) -> None:
         ('durability = "none"', Durability.NONE),
         ('session_timeout = "3d"', 3 * DAY),
         ('cleanup_interval = "1min"', 60),
+        ('notify_at = "close"', NotifyAt.CLOSE),
+        ('notification_type = "none"', NotificationType.NONE),
+        ('notification_url = "http://host/"', "http://host/"),
+        ('notification_timeout = "1min"', 60),
+        ('notification_ca_file = "/etc/own.pem"', "/etc/own.pem"),
+        ('maximum_reply_size = "1MiB"', 1 << 20),
+        ("notification_headers = {}", ()),
+        ('notification_headers = { X-Key = "x" }', (NotificationHeader("X-Key", "x"),)),
     ],
 )
 def test_a_key_is_read(tmp_path: Path, line: str, value: object) -> None:
@@ -136,9 +158,61 @@ def test_a_key_is_read(tmp_path: Path, line: str, value: object) -> None:
 
 
 def test_the_server_table_is_read(tmp_path: Path) -> None:
-    text = '[server]\nbind = ["[::]:80", "unix:/run/s"]\nworkers = 4\nthreads = 8\n' + NEEDED
+    text = (
+        '[server]\nbind = ["[::]:80", "unix:/run/s"]\nworkers = 4\nthreads = 8\n'
+        'trusted_proxies = ["127.0.0.1"]\n' + NEEDED
+    )
     loaded = load(tmp_path, text)
     assert (loaded.bind, loaded.workers, loaded.threads) == (("[::]:80", "unix:/run/s"), 4, 8)
+    assert loaded.trusted_proxies == ("127.0.0.1",)
+
+
+class TestNotificationHeaders:
+    ENVIRONMENT = NEEDED + 'notification_headers = { X-Key = { env = "BITS_TEST_KEY" } }\n'
+
+    def test_a_value_comes_from_the_environment_and_is_not_shown(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setenv("BITS_TEST_KEY", "secret")
+        loaded = load(tmp_path, self.ENVIRONMENT)
+        assert loaded.virtual_directories[0].notification_headers[0].value == "secret"
+        assert "secret" not in show_settings(loaded) + repr(loaded)
+        assert load(tmp_path, show_settings(loaded)) == loaded
+
+    def test_a_value_comes_from_a_file_without_its_line_end_and_is_not_shown(
+        self, tmp_path: Path
+    ) -> None:
+        (tmp_path / "key").write_bytes(b"Bearer secret\r\n")
+        field = f'Authorization = {{ file = "{tmp_path}/key" }}'
+        loaded = load(tmp_path, NEEDED + f"notification_headers = {{ {field} }}\n")
+        assert loaded.virtual_directories[0].notification_headers[0].value == "Bearer secret"
+        assert "secret" not in show_settings(loaded) + repr(loaded)
+        assert load(tmp_path, show_settings(loaded)) == loaded
+
+    def test_a_value_that_stands_in_the_file_is_not_shown_either(self, tmp_path: Path) -> None:
+        loaded = load(tmp_path, NEEDED + 'notification_headers = { X-Key = "secret" }\n')
+        assert 'notification_headers = { "X-Key" = "(not shown)" }' in show_settings(loaded)
+
+    @pytest.mark.parametrize(
+        ("value", "problem"),
+        [
+            ('"secret"', "must be a table"),
+            ("{ X-Key = 5 }", 'X-Key must be a text, { env = "NAME" } or { file = "/path" }'),
+            ('{ X-Key = { value = "secret" } }', "X-Key must be a text"),
+            ('{ X-Key = { env = "A", file = "/b" } }', "X-Key must be a text"),
+            ('{ X-Key = { env = "BITS_NOT_SET" } }', "has no variable BITS_NOT_SET"),
+            ('{ X-Key = { file = "/nowhere/key" } }', "/nowhere/key cannot be read: No such file"),
+            ('{ X-Key = "sec\\nret" }', "X-Key has characters"),
+        ],
+    )
+    def test_a_mistake_is_named_without_the_value(
+        self, tmp_path: Path, value: str, problem: str
+    ) -> None:
+        with pytest.raises(SettingsError) as caught:
+            load(tmp_path, NEEDED + f"notification_headers = {value}\n")
+        assert caught.value.key == "notification_headers"
+        assert problem in str(caught.value)
+        assert "secret" not in str(caught.value)
 
 
 class TestDefaults:
@@ -169,6 +243,13 @@ class TestDefaults:
             "durability": "none",
             "session_timeout": "1d",
             "cleanup_interval": "1h",
+            "notification_type": "by-value",
+            "notification_url": "http://host/",
+            "notify_at": "close",
+            "notification_timeout": "1min",
+            "notification_headers": {"X-Key": "x"},
+            "notification_ca_file": "/etc/own.pem",
+            "maximum_reply_size": "1MiB",
         }
         assert DIRECTORY_KEYS.keys() - given.keys() == {
             *("url", "path", "public_url", "upload_enabled")

@@ -26,6 +26,7 @@ acks = st.builds(
     session_id=st.none() | st.just(SESSION) | st.text(st.characters(max_codepoint=255)),
     opens_session=st.booleans(),
     received_length=st.none() | st.integers(0, 2**64),
+    reply_url=st.none() | st.from_regex(r"\A/[!-~]{1,50}\Z"),
     host_id=st.none() | st.from_regex(r"\A[a-z.]{1,300}\Z"),
     host_id_fallback_seconds=st.none() | st.integers(0, 2**32),
     error=st.none() | st.sampled_from(ERROR_TABLE).map(lambda kind: kind("why")),
@@ -57,6 +58,12 @@ def test_no_header_of_an_ack_can_end_its_line_or_comes_twice(ack: Ack) -> None:
 def test_the_head_of_an_ack_fits_the_4_kb_that_a_proxy_keeps(ack: Ack, length: int) -> None:
     ack = Ack(**{name: getattr(ack, name) for name in ack.__slots__} | {"session_id": "x" * length})
     assert sum(len(name) + len(value) + 4 for name, value in ack.header_fields()) < 3000
+
+
+def test_the_longest_reply_url_leaves_room_in_the_4_kb_of_a_proxy() -> None:
+    ack = Ack(session_id="x" * 1024, received_length=2**63, reply_url="https://" + "x" * 2192)
+    assert dict(ack.header_fields())["BITS-Reply-URL"] == ack.reply_url
+    assert sum(len(name) + len(value) + 4 for name, value in ack.header_fields()) < 3600
 
 
 def test_the_ack_of_create_session_names_protocol_and_session_and_no_encoding() -> None:

@@ -6,7 +6,13 @@ import pytest
 
 from bits_server.protocol import errors
 from bits_server.protocol.acks import Ack
-from bits_server.protocol.errors import ERROR_TABLE, BitsError
+from bits_server.protocol.errors import (
+    ERROR_TABLE,
+    ApplicationFailed,
+    ApplicationRefused,
+    BitsError,
+    hresult_name,
+)
 
 # Name, HTTP status, HRESULT and its name in Microsoft's headers; None: no error header at all.
 ROWS: list[tuple[str, int, int | None, str | None]] = [
@@ -23,6 +29,11 @@ ROWS: list[tuple[str, int, int | None, str | None]] = [
     ("EntityVanished", 404, 0x80070002, "ERROR_FILE_NOT_FOUND"),
     ("ServiceUnavailable", 503, 0x801901F7, "BG_E_HTTP_ERROR_503"),
     ("UnexpectedFailure", 500, 0x801901F4, "BG_E_HTTP_ERROR_500"),
+    ("ApplicationRefused", 500, 0x801901F4, "BG_E_HTTP_ERROR_500"),
+    ("ApplicationAnswerMalformed", 400, 0x80070057, "E_INVALIDARG"),
+    ("ApplicationBroken", 502, 0x801901F6, "BG_E_HTTP_ERROR_502"),
+    ("ApplicationUnreachable", 503, 0x801901F7, "BG_E_HTTP_ERROR_503"),
+    ("ApplicationTimedOut", 504, 0x801901F8, "BG_E_HTTP_ERROR_504"),
 ]
 NAMES = [row[0] for row in ROWS]
 
@@ -41,7 +52,7 @@ def test_the_table_has_the_rows_of_the_specification_in_its_order() -> None:
 
 
 def test_no_error_of_the_family_is_missing_in_the_table() -> None:
-    assert set(ERROR_TABLE) == family()
+    assert set(ERROR_TABLE) == family() - {ApplicationFailed}
 
 
 @pytest.mark.parametrize(("name", "status", "hresult", "constant"), ROWS, ids=NAMES)
@@ -51,8 +62,8 @@ def test_an_error_has_the_status_and_the_hresult_of_its_row(
     kind: type[BitsError] = getattr(errors, name)
     assert kind.status == status
     assert kind.hresult == hresult
-    assert (kind.hresult.name if kind.hresult else None) == constant
-    assert kind.context == 0x5, "all of these are failures of this server"
+    assert (hresult_name(kind.hresult) if kind.hresult else None) == constant
+    assert kind.context == (0x7 if name.startswith("Application") else 0x5)
 
 
 @pytest.mark.parametrize(("name", "status", "hresult", "constant"), ROWS, ids=NAMES)
@@ -66,7 +77,8 @@ def test_the_error_headers_are_the_row_printed_or_are_not_there(
     assert ack.status == status
     assert fields.get("BITS-Error-Code") == code
     assert fields.get("BITS-Error") == code
-    assert fields.get("BITS-Error-Context") == (None if hresult is None else "0x5")
+    context = "0x7" if name.startswith("Application") else "0x5"
+    assert fields.get("BITS-Error-Context") == (None if hresult is None else context)
     assert constant is None or constant not in str(fields), "the number is sent, not its name"
 
 
@@ -96,3 +108,22 @@ def test_a_windows_client_is_not_told_to_go_elsewhere_or_that_all_is_well(
     """A 2xx is success and a 3xx another place; 401 and 407 ask it for a password."""
     assert 400 <= kind.status < 600
     assert kind.status not in (401, 407)
+
+
+@pytest.mark.parametrize("status", [300, 302, 304, 400, 402, 403, 404, 408, 409, 500, 503, 599])
+def test_the_status_of_the_server_application_reaches_the_client(status: int) -> None:
+    error = ApplicationRefused("for the log", status)
+    assert (error.application_status, error.status) == (status, status)
+    assert error.hresult == 0x80190000 + status
+    assert hresult_name(error.hresult) == f"BG_E_HTTP_ERROR_{status}"
+    fields = dict(Ack.of_error(error, None, 5).header_fields())
+    assert fields["BITS-Error-Code"] == f"0x8019{status:04X}"
+    assert fields["BITS-Error-Context"] == "0x7"
+    assert fields["BITS-Received-Content-Range"] == "5"
+
+
+@pytest.mark.parametrize("status", [0, 100, 103, 199, 401, 407, 413, 416, 600, 999])
+def test_a_status_that_would_mislead_the_client_is_500_and_known_to_the_log(status: int) -> None:
+    error = ApplicationRefused("for the log", status)
+    assert (error.application_status, error.status) == (status, 500)
+    assert error.hresult == 0x801901F4

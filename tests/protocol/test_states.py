@@ -4,15 +4,27 @@ from __future__ import annotations
 
 import pytest
 
-from bits_server.protocol.states import ON_CLOSE, CloseAction, SessionState
+from bits_server.protocol.states import (
+    ON_CLOSE,
+    ON_CLOSE_HANDED_OVER,
+    CloseAction,
+    SessionState,
+)
 
 
 def test_close_session_is_decided_for_every_state() -> None:
-    assert set(ON_CLOSE) == set(SessionState)
+    assert set(ON_CLOSE) == set(ON_CLOSE_HANDED_OVER) == set(SessionState)
 
 
 def test_every_action_is_taken_in_some_state() -> None:
-    assert set(ON_CLOSE.values()) == set(CloseAction)
+    assert {*ON_CLOSE.values(), *ON_CLOSE_HANDED_OVER.values()} == set(CloseAction)
+
+
+def test_what_the_server_application_keeps_is_not_published() -> None:
+    """Nothing that it did not see is left to it: an incomplete upload is deleted as ever."""
+    for state, action in ON_CLOSE_HANDED_OVER.items():
+        is_seen = state is not SessionState.RECEIVING
+        assert action is (CloseAction.HAND_OVER if is_seen else CloseAction.DISCARD)
 
 
 @pytest.mark.parametrize(

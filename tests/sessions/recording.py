@@ -27,6 +27,12 @@ class RecordingObserver:
             ("fragment_received", directory, record.guid, str(content_range), str(received))
         )
 
+    def notified(self, directory: str, record: SessionRecord) -> None:
+        assert record.notification is not None
+        self.events.append(
+            ("notified", directory, record.guid, str(record.notification.told_status))
+        )
+
     def closed(self, directory: str, record: SessionRecord, outcome: str) -> None:
         self.events.append(("closed", directory, record.guid, outcome))
 

@@ -61,9 +61,11 @@ class Upload:
         self, first: int, body: bytes, blocks: Iterator[memoryview], total: int = len(CONTENT)
     ) -> int:
         content_range = ContentRange(first, first + len(body) - 1, total)
-        return self.manager.receive_fragment(
+        outcome = self.manager.receive_fragment(
             self.session_id, content_range, self.destination, self.uploader, blocks
         )
+        assert outcome.reply_url is None, "nobody is there who would reply"
+        return outcome.received_length
 
     def close(self) -> None:
         self._stage.kept_closed.add(str(self.session_id))

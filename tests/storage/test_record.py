@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from dataclasses import asdict, replace
+from dataclasses import MISSING, asdict, fields, replace
 from typing import Any
 
 import pytest
@@ -12,7 +12,12 @@ from hypothesis import strategies as st
 
 from bits_server.protocol.session_id import SessionId
 from bits_server.protocol.states import SessionState
-from bits_server.storage.record import ClosedRecord, RecordUnreadable, SessionRecord
+from bits_server.storage.record import (
+    ClosedRecord,
+    NotificationOutcome,
+    RecordUnreadable,
+    SessionRecord,
+)
 
 GUID = "{A0FF5911-4144-45B3-BF27-27AFC8EC8A67}"
 SESSION = SessionRecord(
@@ -21,6 +26,9 @@ SESSION = SessionRecord(
     owner="",
     client_address="192.0.2.1",
     created=1_700_000_000.25,
+)
+OUTCOME: dict[str, Any] = asdict(
+    NotificationOutcome(1, 1_700_000_000.25, 1_700_000_001.25, succeeded=True, status=200)
 )
 CLOSED = ClosedRecord(guid=GUID, destination="folder/f.bin", owner="", closed=1_700_000_000.25)
 RECORDS: list[SessionRecord | ClosedRecord] = [SESSION, CLOSED]
@@ -31,6 +39,27 @@ moments = st.floats(allow_nan=False, allow_infinity=False)
 lengths = st.none() | st.integers(0, 2**64)
 guids = st.uuids().map(lambda guid: str(SessionId(guid)))
 
+urls = st.from_regex(r"\A[!-~]{1,60}\Z")
+successes = st.builds(
+    NotificationOutcome,
+    attempts=st.integers(1, 99),
+    began=moments,
+    ended=moments,
+    succeeded=st.just(True),
+    status=st.integers(200, 299),
+    copies_to_destination=st.booleans(),
+    reply_url=st.none() | urls,
+    has_reply=st.booleans(),
+)
+failures = st.builds(
+    NotificationOutcome,
+    attempts=st.integers(1, 99),
+    began=moments,
+    ended=moments,
+    status=st.none() | st.integers(100, 999),
+    told_status=st.integers(300, 599),
+    error=texts,
+)
 session_records = st.builds(
     SessionRecord,
     guid=guids,
@@ -42,6 +71,8 @@ session_records = st.builds(
     is_complete=st.booleans(),
     publishing_device=lengths,
     publishing_inode=lengths,
+    original_url=texts,
+    notification=st.none() | successes | failures,
     publishing_name=st.none() | texts.map(lambda text: "." + text.replace("/", "-")),
 ).filter(lambda record: record.total is not None or not record.is_complete)
 closed_records = st.builds(ClosedRecord, guid=guids, destination=texts, owner=texts, closed=moments)
@@ -119,10 +150,18 @@ def test_no_prefix_of_a_record_is_a_record(record: SessionRecord | ClosedRecord)
 @pytest.mark.parametrize("record", RECORDS)
 def test_a_missing_fact_makes_a_record_unreadable(record: SessionRecord | ClosedRecord) -> None:
     facts = facts_of(record)
-    for name in facts:
+    optional = {each.name for each in fields(record) if each.default is not MISSING}
+    for name in facts.keys() - optional:
         rest = {other: value for other, value in facts.items() if other != name}
         with pytest.raises(RecordUnreadable):
             type(record).from_json(json.dumps(rest).encode())
+
+
+def test_a_record_of_a_version_that_knew_less_is_read_with_the_defaults() -> None:
+    facts = facts_of(SESSION)
+    for name in ("original_url", "notification", "publishing_name"):
+        del facts[name]
+    assert SessionRecord.from_json(json.dumps(facts).encode()) == SESSION
 
 
 @pytest.mark.parametrize("record", RECORDS)
@@ -156,6 +195,8 @@ WRONG: dict[str, list[object]] = {
     "publishing_device": ["5", 5.0, True, False],
     "publishing_inode": ["5", 5.0, True, False],
     "publishing_name": [5, True, ["name"]],
+    "original_url": [None, 5, []],
+    "notification": [5, "", [], True],
 }
 
 
@@ -220,6 +261,14 @@ def test_what_is_found_after_a_crash_is_unreadable(text: bytes) -> None:
         {"created": float("nan")},
         {"publishing_name": "../outside"},
         {"publishing_name": "/etc/hostname"},
+        {"notification": {}},
+        {"notification": {**OUTCOME, "colour": "blue"}},
+        {"notification": {**OUTCOME, "attempts": "1"}},
+        {"notification": {**OUTCOME, "succeeded": 1}},
+        {"notification": {**OUTCOME, "ended": float("inf")}},
+        {"notification": {**OUTCOME, "reply_url": "/a\r\nX: y"}},
+        {"notification": {**OUTCOME, "succeeded": False}},
+        {"notification": {**OUTCOME, "succeeded": False, "told_status": 200}},
     ],
     ids=str,
 )

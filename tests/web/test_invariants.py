@@ -100,7 +100,7 @@ class ManagerLine:
                 self._destination,
                 self._uploader,
                 _blocks(body, cut),
-            )
+            ).received_length
         except SessionNotFound:
             return Outcome("no session", None)
         except (FragmentOutOfOrder, MalformedPacket) as error:

@@ -6,36 +6,40 @@ Where the values come from (a file, a command line, a program that embeds us) is
 
 from __future__ import annotations
 
+import ipaddress
 import re
 from dataclasses import dataclass
 from enum import Enum
 from urllib.parse import urlsplit
 
+from bits_server.settings.notification import (
+    NotificationHeader,
+    NotificationType,
+    NotifyAt,
+    check_header,
+    check_url,
+    resolve,
+)
+from bits_server.settings.refusals import SettingsError, require
+
+__all__ = [
+    "Durability",
+    "NotificationHeader",
+    "NotificationType",
+    "NotifyAt",
+    "Settings",
+    "SettingsError",
+    "VirtualDirectory",
+]
+
 LONGEST_HOST_ID = 300  # [MC-BUP] 2.2.3, BITS-Host-Id
 MINIMUM_FRAGMENT_BYTES = 5 * 1024  # a Windows client sends no smaller ones [MC-BUP] 3.1.5.2.4
 DAY = 86_400
 MINIMUM_SESSION_TIMEOUT = 3_600
+UNIX = "unix"  # whoever reaches a unix socket of ours
 
 _HOST = re.compile(r"(?:[A-Za-z0-9._-]+|\[[0-9A-Fa-f:.]+\])(?::[0-9]{1,5})?", re.ASCII)
 _BIND = re.compile(r"(?:[A-Za-z0-9._-]*|\[[0-9A-Fa-f:.]+\]):[0-9]{1,5}|unix:.+|fd://[0-9]+")
-
-
-class SettingsError(ValueError):
-    """A setting that cannot be used: which key, what is wrong, what to write instead.
-
-    ``key`` as in the settings file; ``table`` and ``file`` are filled in by whoever knows them.
-    """
-
-    def __init__(self, key: str, problem: str, *, table: str = "", file: str = "") -> None:
-        super().__init__(key, problem)
-        self.key = key
-        self.problem = problem
-        self.table = table
-        self.file = file
-
-    def __str__(self) -> str:
-        where = [part for part in (self.file, self.table, self.key) if part]
-        return ": ".join([*where, self.problem])
 
 
 class Durability(Enum):
@@ -70,15 +74,22 @@ class VirtualDirectory:
     durability: Durability = Durability.CLOSE
     session_timeout: int = 14 * DAY
     cleanup_interval: int = DAY // 2
+    notification_type: NotificationType = NotificationType.NONE
+    notification_url: str = ""
+    notify_at: NotifyAt = NotifyAt.LAST_FRAGMENT
+    notification_timeout: int = 270  # the client itself gives up after 5 minutes
+    notification_headers: tuple[NotificationHeader, ...] = ()
+    notification_ca_file: str | None = None
+    maximum_reply_size: int = 1 << 30
 
     def __post_init__(self) -> None:
         _check_url(self.url)
-        _require(self.path.startswith("/"), "path", "must be an absolute path, starting with /")
+        require(self.path.startswith("/"), "path", "must be an absolute path, starting with /")
         if self.public_url is not None:
             _check_public_url(self.public_url)
         if self.maximum_upload_size is not None:
-            _require(self.maximum_upload_size >= 0, "maximum_upload_size", "must not be negative")
-        _require(
+            require(self.maximum_upload_size >= 0, "maximum_upload_size", "must not be negative")
+        require(
             self.maximum_fragment_size >= MINIMUM_FRAGMENT_BYTES,
             "maximum_fragment_size",
             f"must be at least {MINIMUM_FRAGMENT_BYTES} bytes: "
@@ -86,55 +97,95 @@ class VirtualDirectory:
         )
         _check_mode("file_mode", self.file_mode)
         _check_mode("session_mode", self.session_mode)
-        _require(
+        require(
             self.session_mode & 0o600 == 0o600,
             "session_mode",
             "must let the server itself read and write: 06xx",
         )
-        _require(self.session_group != "", "session_group", "must name a group, or be left out")
+        require(self.session_group != "", "session_group", "must name a group, or be left out")
         if self.host_id:
-            _require(
+            require(
                 len(self.host_id) <= LONGEST_HOST_ID and bool(_HOST.fullmatch(self.host_id)),
                 "host_id",
                 f"must be a host or host:port of at most {LONGEST_HOST_ID} characters",
             )
-        _require(
+        require(
             0 < self.host_id_fallback_timeout < 2**32,
             "host_id_fallback_timeout",
             "must be between 1 s and 2^32 s",
         )
-        _require(
+        require(
             self.session_timeout >= MINIMUM_SESSION_TIMEOUT,
             "session_timeout",
             "must be at least 1h: a client waits for minutes between two tries",
         )
-        _require(self.cleanup_interval >= 1, "cleanup_interval", "must be at least 1 s")
+        require(self.cleanup_interval >= 1, "cleanup_interval", "must be at least 1 s")
+        self._check_notification()
+
+    @property
+    def has_application(self) -> bool:
+        """Whether a server application is told of complete uploads."""
+        return self.notification_type is not NotificationType.NONE
+
+    @property
+    def absolute_notification_url(self) -> str:
+        """``notification_url``; a relative one is resolved against ``public_url``."""
+        return resolve(self.notification_url, self.public_url)
+
+    def _check_notification(self) -> None:
+        if self.has_application:
+            check_url(self.notification_url, self.public_url)
+        require(
+            self.notification_type is not NotificationType.BY_REFERENCE
+            or not re.search(r"[\x00-\x1f\x7f]", self.path),
+            "path",
+            "must have no control characters: it is sent to the server application in a header",
+        )
+        require(
+            1 <= self.notification_timeout <= DAY,
+            "notification_timeout",
+            "must be between 1 s and 1 d; a client waits for 5 min",
+        )
+        for header in self.notification_headers:
+            check_header(header)
+        require(
+            self.notification_ca_file is None or self.notification_ca_file.startswith("/"),
+            "notification_ca_file",
+            "must be an absolute path, starting with /",
+        )
+        require(self.maximum_reply_size >= 0, "maximum_reply_size", "must not be negative")
 
 
 @dataclass(frozen=True, slots=True)
 class Settings:
-    """The whole server. ``bind``, ``workers`` and ``threads`` matter to ``bits-server serve``."""
+    """The whole server. ``bind`` and ``workers`` matter to ``bits-server serve`` only.
+
+    ``trusted_proxies``: whose X-Forwarded-* are believed: IP addresses, networks, or ``unix``.
+    """
 
     virtual_directories: tuple[VirtualDirectory, ...]
     bind: tuple[str, ...] = ("127.0.0.1:8080",)
     workers: int = 2
     threads: int = 16
+    trusted_proxies: tuple[str, ...] = (UNIX,)
 
     def __post_init__(self) -> None:
         if not self.virtual_directories:
             raise SettingsError(
                 "[[virtual_directory]]", "at least one is needed: add one with url and path"
             )
-        _require(bool(self.bind), "bind", "must name at least one address", table="[server]")
+        require(bool(self.bind), "bind", "must name at least one address", table="[server]")
         for address in self.bind:
-            _require(
+            require(
                 bool(_BIND.fullmatch(address)) and _has_possible_port(address),
                 "bind",
                 f"{address!r} is none of HOST:PORT, unix:PATH, fd://NUMBER",
                 table="[server]",
             )
         for key, value in (("workers", self.workers), ("threads", self.threads)):
-            _require(1 <= value <= 1024, key, "must be between 1 and 1024", table="[server]")
+            require(1 <= value <= 1024, key, "must be between 1 and 1024", table="[server]")
+        for proxy in self.trusted_proxies:
+            _check_proxy(proxy)
         urls = [directory.url for directory in self.virtual_directories]
         for url in urls:
             if urls.count(url) > 1:
@@ -151,14 +202,14 @@ def _has_possible_port(address: str) -> bool:
 
 
 def _check_url(url: str) -> None:
-    _require(
+    require(
         url == "/" or bool(re.fullmatch(r"(?:/[^/\\?#%\x00-\x1f\x7f\ud800-\udfff]+)+", url)),
         "url",
         f"{url!r} must be a path such as '/upload': it starts with a slash, does not end with one, "
         "and is written decoded",
     )
     segments = url.split("/")
-    _require(
+    require(
         not any(part in (".", "..") or part.casefold() == "bits-sessions" for part in segments),
         "url",
         f"{url!r} must not contain '.', '..' or BITS-Sessions",
@@ -168,27 +219,35 @@ def _check_url(url: str) -> None:
 def _check_public_url(public_url: str) -> None:
     try:
         parts = urlsplit(public_url)
-        is_usable = not re.search(r"[\s\x00-\x1f\x7f]", public_url)
+        is_usable = bool(re.fullmatch(r"[!-~]+", public_url))
         is_usable = is_usable and bool(parts.scheme in ("http", "https") and parts.hostname)
         is_usable = is_usable and not (parts.query or parts.fragment or parts.port == 0)
     except ValueError:
         is_usable = False
-    _require(
+    require(
         is_usable,
         "public_url",
         f"{public_url!r} must be like 'https://files.example.com/upload': the virtual directory "
-        "as clients know it",
+        "as clients know it, percent-encoded",
+    )
+
+
+def _check_proxy(proxy: str) -> None:
+    try:
+        is_usable = proxy == UNIX or bool(ipaddress.ip_network(proxy))
+    except ValueError:
+        is_usable = False
+    require(
+        is_usable,
+        "trusted_proxies",
+        f"{proxy!r} must be 'unix', an IP address or a network such as '10.0.0.0/8'",
+        table="[server]",
     )
 
 
 def _check_mode(key: str, mode: int) -> None:
-    _require(
+    require(
         0 <= mode <= 0o777 and mode & 0o111 == 0,
         key,
         f"{mode:#o} must be the mode of a file, between 0000 and 0666, without execute bits",
     )
-
-
-def _require(holds: bool, key: str, problem: str, *, table: str = "") -> None:
-    if not holds:
-        raise SettingsError(key, problem, table=table)

@@ -1,0 +1,60 @@
+"""The file ``response`` in a session's folder: the reply of the server application.
+
+The rule of this file: by reference the application made it, as another user perhaps, so it is
+opened without following links and only if it is a regular file.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import BinaryIO
+
+from bits_server.storage.disk import FILE, open_regular, remove_file
+from bits_server.storage.interface import Reply, ReplyUnusable
+
+RESPONSE = "response"
+_UNFINISHED = "response.new"
+_MODE = 0o600
+
+
+@contextmanager
+def new(folder: int, *, sync: bool) -> Iterator[BinaryIO]:
+    """A file that becomes the reply when the context is left without error."""
+    flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | FILE
+    try:
+        with os.fdopen(os.open(_UNFINISHED, flags, _MODE, dir_fd=folder), "wb") as file:
+            yield file
+            file.flush()
+            if sync:
+                os.fsync(file.fileno())
+        os.rename(_UNFINISHED, RESPONSE, src_dir_fd=folder, dst_dir_fd=folder)
+    except BaseException:
+        remove_file(_UNFINISHED, folder)
+        raise
+    if sync:
+        os.fsync(folder)
+
+
+def discard(folder: int) -> None:
+    """Remove whatever stands where the reply is expected."""
+    try:
+        remove_file(RESPONSE, folder)
+    except IsADirectoryError:
+        shutil.rmtree(RESPONSE, dir_fd=folder)
+
+
+def open_reply(folder: int) -> Reply | None:
+    """The reply, if there is one. Raises ReplyUnusable."""
+    try:
+        file, status = open_regular(RESPONSE, folder)
+    except FileNotFoundError:
+        return None
+    except OSError as error:
+        raise ReplyUnusable(
+            f"the reply cannot be read by user {os.geteuid()}, who serves it: {error.strerror}"
+        ) from error
+    tag = f"{status.st_ino:x}-{status.st_size:x}-{status.st_mtime_ns:x}"
+    return Reply(file, status.st_size, status.st_mtime, tag)

@@ -1,0 +1,90 @@
+"""GET and HEAD of replies: the one thing below ``BITS-Sessions`` that can be fetched.
+
+The rule of this file: the path is compared as a whole, never resolved; what the store opens is what
+is sent. Conditions and ranges are Werkzeug's, within RFC 9110.
+"""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+from datetime import UTC, datetime
+from typing import Any
+
+from werkzeug.exceptions import RequestedRangeNotSatisfiable
+from werkzeug.http import parse_range_header
+from werkzeug.wrappers import Response
+from werkzeug.wsgi import FileWrapper
+
+from bits_server.protocol.errors import SessionNotFound
+from bits_server.protocol.session_id import SessionId
+from bits_server.sessions.manager import SessionManager, Uploader
+from bits_server.storage.interface import Reply
+
+BLOCK_BYTES = 1 << 18
+DOWNLOAD_METHODS = ("GET", "HEAD")
+
+_REPLY = re.compile(rb"BITS-Sessions/(\{[0-9A-Fa-f-]{36}\})/response")
+
+
+def is_private(path: bytes) -> bool:
+    """Whether a path below a virtual directory is in ``BITS-Sessions``, however it is spelled."""
+    first = unicodedata.normalize("NFKC", path.split(b"/", 1)[0].decode(errors="replace"))
+    return first.casefold() == "bits-sessions"
+
+
+def answer_download(
+    manager: SessionManager, path: bytes, uploader: Uploader, environ: dict[str, Any]
+) -> Response:
+    """The reply at ``path`` below the virtual directory. Raises SessionNotFound for all else."""
+    found = _REPLY.fullmatch(path)
+    if found is None:
+        raise SessionNotFound("nothing but replies can be fetched from BITS-Sessions")
+    reply = manager.open_reply(SessionId.parse(found[1].decode()), uploader)
+    try:
+        return _response(reply, environ)
+    except BaseException:
+        reply.file.close()
+        raise
+
+
+def _response(reply: Reply, environ: dict[str, Any]) -> Response:
+    response = Response(
+        FileWrapper(reply.file, BLOCK_BYTES),
+        mimetype="application/octet-stream",
+        headers={
+            "Cache-Control": "private",
+            "X-Content-Type-Options": "nosniff",  # an application's text is no page of ours
+            "Content-Disposition": "attachment",
+        },
+        direct_passthrough=True,
+    )
+    response.content_length = reply.length
+    response.last_modified = datetime.fromtimestamp(int(reply.modified), UTC)
+    response.set_etag(reply.tag)
+    try:
+        response.make_conditional(
+            _without_useless_range(environ), accept_ranges=True, complete_length=reply.length
+        )
+    except RequestedRangeNotSatisfiable:
+        response.close()
+        return Response(status=416, headers={"Content-Range": f"bytes */{reply.length}"})
+    if response.status_code == 412:  # Werkzeug would send the reply with it
+        response.close()
+        return Response(status=412)
+    return response
+
+
+def _without_useless_range(environ: dict[str, Any]) -> dict[str, Any]:
+    """RFC 9110 14.2: a range of another unit, or for another method than GET, is ignored.
+
+    Several ranges may be ignored too; Werkzeug would call them unsatisfiable.
+    """
+    wanted = parse_range_header(environ.get("HTTP_RANGE"))
+    if wanted is None or environ["REQUEST_METHOD"] != "GET":
+        is_useful = False
+    else:
+        is_useful = wanted.units == "bytes" and len(wanted.ranges) == 1
+    if is_useful:
+        return environ
+    return {key: value for key, value in environ.items() if key != "HTTP_RANGE"}
