@@ -149,6 +149,7 @@ class FolderSession:
         try:
             entity, status = open_regular(REQUEST, self._folder)
         except OSError as error:
+            self._refuse_if_removed()
             raise EntityVanished(
                 f"the request entity cannot be opened: {error.strerror}"
             ) from error
@@ -159,8 +160,12 @@ class FolderSession:
 
     @contextmanager
     def new_reply(self) -> Iterator[BinaryIO]:
-        with replies.new(self._folder, sync=self._rules.sync_on_close) as file:
-            yield file
+        try:
+            with replies.new(self._folder, sync=self._rules.sync_on_close) as file:
+                yield file
+        except FileNotFoundError:
+            self._refuse_if_removed()
+            raise
 
     def discard_reply(self) -> None:
         replies.discard(self._folder)

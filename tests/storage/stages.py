@@ -295,8 +295,8 @@ class FileStage(StoreStage):
         return Leftover(kind, path.name, path.stat().st_mtime)
 
     def strays(self) -> list[str]:
-        """In a session's folder, whatever is not its record, its entity or its reply."""
-        parts = {"session.json", "request", "response"}
+        """In a session's folder, whatever is not its record, its entity, its reply or a lock."""
+        parts = {"session.json", "request", "response", "notifying"}
         return [
             f"{session_id}/{path.name}"
             for session_id in self.store.session_ids()
