@@ -14,7 +14,8 @@ from bits_server.settings import Settings, VirtualDirectory
 UPSTREAM = "bits_server"
 INTERNAL_PREFIX = "/_bits_replies"
 SMALLEST_BODY_LIMIT = 64 << 20  # below it this server's own 413 is the better answer
-PATIENCE_SECONDS = 330  # a client gives up after 300; nginx must not be the first
+PATIENCE_SECONDS = 330  # a client gives up after 300; nginx must not do so before
+ROOM_SECONDS = 60  # beyond the notification: a turn to wait for, a disk that is slow
 
 _LOCATION = """\
     # {url}
@@ -34,10 +35,10 @@ _REPLIES = """\
             internal;
             alias {file};
             disable_symlinks on {beginning};
-            max_ranges 1;
             etag off;  # the server's own goes out instead
             add_header ETag $upstream_http_etag;
-            error_page 403 404 = @bits_server_alone;  # what nginx may not read the server sends
+            add_header X-Content-Type-Options $upstream_http_x_content_type_options;
+            error_page 403 404 = @bits_server_alone;  # what nginx may not read
         }}
     }}
 """
@@ -63,7 +64,7 @@ def _blocks(directory: VirtualDirectory) -> str:
         location=_word(directory.url),
         upstream=UPSTREAM,
         body_limit=-(-limit >> 20),
-        patience=PATIENCE_SECONDS,
+        patience=max(PATIENCE_SECONDS, directory.notification_timeout + ROOM_SECONDS),
     )
     if "$" in directory.path:  # in a path nginx takes it for a variable, and knows no escape
         return opening + "    }\n"

@@ -39,7 +39,8 @@ http {{
     gzip on;
     gzip_types *;
     gzip_min_length 1;
-    access_log {folder}/access.log;
+    log_format served '$remote_addr "$request" $status, served as $uri';
+    access_log {folder}/access.log served;
     client_body_temp_path {folder}/body;
     proxy_temp_path {folder}/proxy;
     fastcgi_temp_path {folder}/fastcgi;

@@ -38,18 +38,22 @@ class ProxiedServer(LiveServer):
         environment: dict[str, str] | None = None,
         log_file: Path,
         certificate: Certificate,
+        nginx_user: str = "root",
     ) -> None:
+        """``nginx_user``: whose files nginx may read, where the tests run as root."""
         require_tool("nginx")
         # Of its own: the path of a socket may have 107 bytes at most.
         self._folder = tempfile.TemporaryDirectory(prefix="bits-")
-        self._socket_path = Path(self._folder.name) / "socket"
+        self.socket_path = Path(self._folder.name) / "socket"
         super().__init__(
             folder, options=options, command=command, environment=environment, log_file=log_file
         )
         self._command = self._handed_over(self._command)
         self._default = self._handed_over(self._default)
         settings = _settings_of(folder, [*self._command, *(environment or {}).values()])
-        self.nginx = Nginx(settings, self._socket_path, Path(self._folder.name), certificate)
+        self.nginx = Nginx(
+            settings, self.socket_path, Path(self._folder.name), certificate, user=nginx_user
+        )
         self.address = self.nginx.address
 
     def __enter__(self) -> ProxiedServer:
@@ -70,7 +74,9 @@ class ProxiedServer(LiveServer):
 
     def _listen(self) -> socket.socket:
         listener = socket.socket(socket.AF_UNIX)
-        listener.bind(str(self._socket_path))
+        listener.bind(str(self.socket_path))
+        self.socket_path.parent.chmod(0o711)  # nginx may have another user
+        self.socket_path.chmod(0o666)
         listener.listen(512)
         return listener
 
