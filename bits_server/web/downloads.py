@@ -12,7 +12,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from werkzeug.exceptions import RequestedRangeNotSatisfiable
-from werkzeug.http import parse_range_header
+from werkzeug.http import parse_date, quote_etag
 from werkzeug.wrappers import Response
 from werkzeug.wsgi import FileWrapper
 
@@ -25,6 +25,11 @@ from bits_server.web.handing_over import hand_over
 BLOCK_BYTES = 1 << 18
 DOWNLOAD_METHODS = ("GET", "HEAD")
 
+_RANGE_FIELDS = ("HTTP_RANGE", "HTTP_IF_RANGE")
+_SINGLE_RANGE = re.compile(
+    r"bytes[ \t]*=[ \t]*(?:([0-9]{1,19})-([0-9]{0,19})|-([0-9]{1,19}))[ \t]*",
+    re.ASCII | re.IGNORECASE,
+)
 _REPLY = re.compile(rb"BITS-Sessions/(\{[0-9A-Fa-f-]{36}\})/response")
 
 
@@ -67,11 +72,13 @@ def _response(reply: Reply, environ: dict[str, Any]) -> Response:
         direct_passthrough=True,
     )
     response.content_length = reply.length
-    response.last_modified = datetime.fromtimestamp(int(reply.modified), UTC)
+    response.last_modified = modified = datetime.fromtimestamp(int(reply.modified), UTC)
     response.set_etag(reply.tag)
     try:
         response.make_conditional(
-            _without_useless_range(environ), accept_ranges=True, complete_length=reply.length
+            _with_strict_range(environ, reply, modified),
+            accept_ranges=True,
+            complete_length=reply.length,
         )
     except RequestedRangeNotSatisfiable:
         response.close()
@@ -82,16 +89,32 @@ def _response(reply: Reply, environ: dict[str, Any]) -> Response:
     return response
 
 
-def _without_useless_range(environ: dict[str, Any]) -> dict[str, Any]:
-    """RFC 9110 14.2: a range of another unit, or for another method than GET, is ignored.
+def _with_strict_range(environ: dict[str, Any], reply: Reply, modified: datetime) -> dict[str, Any]:
+    """The request without the Range that RFC 9110 14.2 has ignored, so that the whole is sent.
 
-    Several ranges may be ignored too; Werkzeug would call them unsatisfiable.
+    A range of another unit or for another method, several ranges, a wrong one, and one whose
+    If-Range is not exactly this reply: Werkzeug calls some of them unsatisfiable, others right.
     """
-    wanted = parse_range_header(environ.get("HTTP_RANGE"))
-    if wanted is None or environ["REQUEST_METHOD"] != "GET":
-        is_useful = False
-    else:
-        is_useful = wanted.units == "bytes" and len(wanted.ranges) == 1
-    if is_useful:
-        return environ
-    return {key: value for key, value in environ.items() if key != "HTTP_RANGE"}
+    wanted = {key: value for key, value in environ.items() if key not in _RANGE_FIELDS}
+    found = _SINGLE_RANGE.fullmatch(environ.get("HTTP_RANGE", ""))
+    if (
+        found is None
+        or environ["REQUEST_METHOD"] != "GET"
+        or not _is_same(environ, reply, modified)
+    ):
+        return wanted
+    first, last, suffix = found.groups()
+    if suffix is not None:
+        start = reply.length - min(int(suffix), reply.length)  # none at all is unsatisfiable
+        return {**wanted, "HTTP_RANGE": f"bytes={start}-"}
+    if last and int(last) < int(first):
+        return wanted
+    return {**wanted, "HTTP_RANGE": f"bytes={first}-{last}"}
+
+
+def _is_same(environ: dict[str, Any], reply: Reply, modified: datetime) -> bool:
+    """Whether If-Range, where it came, names exactly this reply [RFC 9110] 13.1.5."""
+    text = environ.get("HTTP_IF_RANGE", "").strip()
+    if not text:
+        return True
+    return text == quote_etag(reply.tag) or parse_date(text) == modified
