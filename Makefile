@@ -7,7 +7,7 @@ VENV   := .venv
 BIN    := $(VENV)/bin
 
 # What the tests start beside Python: command:package, for Debian and Ubuntu.
-TEST_TOOLS := curl:curl strace:strace
+TEST_TOOLS := curl:curl nginx:nginx-light openssl:openssl strace:strace
 
 .PHONY: help install run test soak lint types clean test-tools
 
@@ -59,6 +59,6 @@ $(VENV)/.tested: $(VENV)/.installed | test-tools
 # Installed where that is allowed; where it is not, the tests that need a tool say so.
 test-tools:
 	@for tool in $(TEST_TOOLS); do \
-	  command -v $${tool%%:*} >/dev/null || tests/support/apt_install.sh $${tool##*:} || \
+	  PATH=$$PATH:/usr/sbin:/sbin command -v $${tool%%:*} >/dev/null || tests/support/apt_install.sh $${tool##*:} || \
 	  echo "$${tool%%:*} is missing: the tests that need it skip (or fail where CI is set)"; \
 	done

@@ -6,6 +6,7 @@ import os
 import random
 import subprocess
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,9 @@ import pytest
 
 from bits_server import Settings, VirtualDirectory, create_app
 from tests.support.bits_client import BitsClient
+from tests.support.certificates import Certificate, make_certificate
 from tests.support.live_server import LiveServer
+from tests.support.proxied_server import ProxiedServer
 from tests.support.wire import InProcessSender, WireSender
 
 SEED = int(os.environ.get("BITS_TEST_SEED") or random.SystemRandom().randrange(2**32))
@@ -100,9 +103,42 @@ def client(make_client: ClientMaker) -> BitsClient:
     return make_client()
 
 
+@pytest.fixture(scope="session")
+def certificate(tmp_path_factory: pytest.TempPathFactory) -> Certificate:
+    """What TLS needs, made once."""
+    return make_certificate(tmp_path_factory.mktemp("certificates"))
+
+
+ServerMaker = Callable[..., LiveServer]
+
+
+@pytest.fixture(scope="session", params=["direct", "through nginx"])
+def make_server(request: pytest.FixtureRequest) -> ServerMaker:
+    """LiveServer, and the same with nginx in front: every story that asks for it is told twice."""
+    if request.param == "direct":
+        return LiveServer
+    return partial(ProxiedServer, certificate=request.getfixturevalue("certificate"))
+
+
 @pytest.fixture
-def live_server(folder: Path, tmp_path: Path) -> Iterator[LiveServer]:
+def live_server(make_server: ServerMaker, folder: Path, tmp_path: Path) -> Iterator[LiveServer]:
+    with make_server(folder, log_file=tmp_path / "server.log") as server:
+        yield server
+
+
+@pytest.fixture
+def direct_server(folder: Path, tmp_path: Path) -> Iterator[LiveServer]:
+    """Without nginx, for what nginx does by itself, or what has nothing to do with the way."""
     with LiveServer(folder, log_file=tmp_path / "server.log") as server:
+        yield server
+
+
+@pytest.fixture
+def proxied_server(
+    folder: Path, tmp_path: Path, certificate: Certificate
+) -> Iterator[ProxiedServer]:
+    log_file = tmp_path / "server.log"
+    with ProxiedServer(folder, log_file=log_file, certificate=certificate) as server:
         yield server
 
 

@@ -14,6 +14,7 @@ from bits_server.app import check_environment, create_app, make_cleanups
 from bits_server.cli.cleanup_report import describe
 from bits_server.cli.embedded_server import EmbeddedServer
 from bits_server.operations.log_setup import set_up_logging
+from bits_server.operations.nginx_config import location_blocks
 from bits_server.operations.settings_file import load_settings, show_settings
 from bits_server.operations.values import read_duration
 from bits_server.settings import Settings, SettingsError, VirtualDirectory
@@ -122,6 +123,17 @@ def check_settings(file: str) -> None:
 def show(file: str) -> None:
     """Print the settings in FILE with every default, as TOML."""
     click.echo(show_settings(load_settings(file)), nl=False)
+
+
+@main.command("nginx-config")
+@click.argument("file")
+@explained
+def nginx_config(file: str) -> None:
+    """Print the location blocks of nginx for the virtual directories in FILE.
+
+    They belong between the two marks of config/nginx.conf. Looks at no folder, changes nothing.
+    """
+    click.echo(location_blocks(load_settings(file)), nl=False)
 
 
 def _usable(settings: Settings, file: str | None) -> Settings:

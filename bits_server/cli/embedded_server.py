@@ -40,7 +40,9 @@ def _end_when_told() -> None:
 
 GUNICORN_SETTINGS: dict[str, Any] = {
     "worker_class": "gthread",
-    "keepalive": 75,  # a BITS client comes back on its connection; nginx' own default too
+    # A BITS client comes back on its connection; longer than nginx keeps one to us (60 s), so that
+    # it never sends a packet into a connection that is being closed.
+    "keepalive": 75,
     "limit_request_field_size": HEADER_FIELD_BYTES,
     "limit_request_line": 8190,
     "graceful_timeout": 120,  # a fragment under way on a slow line may finish
@@ -49,11 +51,19 @@ GUNICORN_SETTINGS: dict[str, Any] = {
     # The sign of life of a worker is a file; on a slow disk it would stop the worker.
     "worker_tmp_dir": "/dev/shm" if os.path.isdir("/dev/shm") else None,
     "on_starting": lose_no_signal,
+    # Only our own trusted_proxies says whose word is taken for what the client is and asked for:
+    # gunicorn would believe whoever comes from this machine, or through a socket.
+    "forwarded_allow_ips": "",
+    "secure_scheme_headers": {},
+    "forwarder_headers": "",
 }
 
 
 class EmbeddedServer(BaseApplication):  # type: ignore[misc]  # gunicorn brings no types
-    """Serves ``make_app()``, made anew in each worker process, until it is told to stop."""
+    """Serves ``make_app()``, made anew in each worker process, until it is told to stop.
+
+    Sockets that systemd hands over (LISTEN_FDS) are taken in place of ``bind``, by gunicorn.
+    """
 
     def __init__(self, settings: Settings, make_app: Callable[[], Any]) -> None:
         self._settings = settings

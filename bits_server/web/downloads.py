@@ -20,6 +20,7 @@ from bits_server.protocol.errors import SessionNotFound
 from bits_server.protocol.session_id import SessionId
 from bits_server.sessions.manager import SessionManager, Uploader
 from bits_server.storage.interface import Reply
+from bits_server.web.handing_over import hand_over
 
 BLOCK_BYTES = 1 << 18
 DOWNLOAD_METHODS = ("GET", "HEAD")
@@ -45,9 +46,15 @@ def answer_download(
     found = _REPLY.fullmatch(path)
     if found is None:
         raise SessionNotFound("nothing but replies can be fetched from BITS-Sessions")
-    reply = manager.open_reply(SessionId.parse(found[1].decode()), uploader)
+    session_id = SessionId.parse(found[1].decode())
+    reply = manager.open_reply(session_id, uploader)
     try:
-        return _response(reply, environ)
+        response = _response(reply, environ)
+        handed_over = hand_over(response, session_id, reply.file, environ)
+        if handed_over is not None:
+            response.close()
+            return handed_over
+        return response
     except BaseException:
         reply.file.close()
         raise

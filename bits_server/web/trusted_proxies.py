@@ -14,6 +14,7 @@ from typing import Any
 from werkzeug.middleware.proxy_fix import ProxyFix
 
 from bits_server.settings import UNIX
+from bits_server.web.handing_over import INTERNAL_PREFIX
 
 WsgiApplication = Callable[[dict[str, Any], Callable[..., Any]], Iterable[bytes]]
 
@@ -33,6 +34,7 @@ class TrustedProxies:
         self, environ: dict[str, Any], start_response: Callable[..., Any]
     ) -> Iterable[bytes]:
         if self._is_trusted(environ):
+            environ[INTERNAL_PREFIX] = environ.get("HTTP_X_ACCEL_PREFIX", "")
             return self._behind_proxy(environ, start_response)
         return self.application(environ, start_response)
 

@@ -13,6 +13,7 @@ from click.testing import CliRunner, Result
 
 from bits_server.app import create_app
 from bits_server.cli import main
+from bits_server.operations.nginx_config import location_blocks
 from bits_server.operations.settings_file import load_settings, show_settings
 from bits_server.settings import Settings, VirtualDirectory
 from bits_server.version import VERSION
@@ -166,6 +167,21 @@ class TestShowSettings:
     def test_a_bad_file_is_refused_with_status_1(self, file: Path) -> None:
         file.write_text("[server]\nthreads = 0\n" + file.read_text())
         assert_ended(run("show-settings", file), 1, f"Error: {file}: [server]: threads: ")
+
+
+class TestNginxConfig:
+    def test_the_locations_of_the_virtual_directories_are_printed(
+        self, file: Path, folder: Path
+    ) -> None:
+        folder.rmdir()  # the folder may be on another machine than nginx
+        result = run("nginx-config", file)
+        assert_ended(result, 0)
+        assert result.output == location_blocks(load_settings(str(file)))
+
+    def test_a_file_that_cannot_be_used_is_named(self, file: Path) -> None:
+        file.write_text("[[virtual_directory]]\n")
+        expected = f"Error: {file}: [[virtual_directory]] number 1: url: is missing"
+        assert_ended(run("nginx-config", file), 1, expected)
 
 
 class TestServe:

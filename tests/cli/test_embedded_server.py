@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import re
 import runpy
 import subprocess
 import sys
 from pathlib import Path
 
-from bits_server.cli.embedded_server import GUNICORN_SETTINGS
+from bits_server.cli.embedded_server import GUNICORN_SETTINGS, HEADER_FIELD_BYTES
+from tests.support.nginx import SHIPPED
 
 CONFIG = Path(__file__).parent.parent.parent / "config" / "gunicorn.conf.py"
 
@@ -38,3 +40,13 @@ def test_a_worker_can_be_told_to_end_from_its_first_moment() -> None:
 def test_the_configuration_for_gunicorn_has_all_of_our_settings() -> None:
     names = runpy.run_path(str(CONFIG))
     assert {name: names[name] for name in GUNICORN_SETTINGS} == GUNICORN_SETTINGS
+
+
+def test_gunicorn_keeps_connections_longer_than_nginx() -> None:
+    upstream = re.search(r"^ +keepalive_timeout (\d+)s;", SHIPPED.read_text(), re.M)
+    assert upstream is not None
+    assert int(upstream[1]) + 10 <= GUNICORN_SETTINGS["keepalive"]
+
+
+def test_nginx_lets_pass_the_header_fields_that_gunicorn_takes() -> None:
+    assert f"large_client_header_buffers 4 {HEADER_FIELD_BYTES >> 10}k;" in SHIPPED.read_text()

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.conftest import ServerMaker
 from tests.support.bits_client import SESSION_ID_FORM
-from tests.support.live_server import LiveServer
 from tests.support.wire import Answer, WireSender
 
 TRANSCRIPTS = Path(__file__).parent.parent / "transcripts" / "valid"
@@ -62,7 +62,7 @@ def test_the_upload_of_section_4_1(wire: WireSender, folder: Path) -> None:
     assert (folder / "2000mb-rfc2119.txt").read_bytes() == body
 
 
-def test_the_host_id_of_section_4_2(folder: Path, tmp_path: Path) -> None:
+def test_the_host_id_of_section_4_2(make_server: ServerMaker, folder: Path, tmp_path: Path) -> None:
     settings = tmp_path / "settings.toml"
     settings.write_text(
         f'[[virtual_directory]]\nurl = "/upload"\npath = "{folder}"\n'
@@ -70,7 +70,7 @@ def test_the_host_id_of_section_4_2(folder: Path, tmp_path: Path) -> None:
     )
     options = ["--settings", str(settings)]
     log_file = tmp_path / "server.log"
-    with LiveServer(options=options, log_file=log_file) as server, server.sender() as sender:
+    with make_server(options=options, log_file=log_file) as server, server.sender() as sender:
         conversation = Conversation(sender, "/upload/2100mb-rfc2119.txt")
         conversation.replay("4.2-01-create-session")
         conversation.replay("4.2-02-ping")

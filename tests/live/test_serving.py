@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.conftest import ServerMaker
 from tests.support.bits_client import BitsClient, assert_success
 from tests.support.live_server import LiveServer
 from tests.support.waiting import wait_until
@@ -18,13 +19,13 @@ CONFIG = Path(__file__).parent.parent.parent / "config"
 
 
 def test_gunicorn_with_our_configuration_and_the_settings_of_the_environment(
-    folder: Path, tmp_path: Path
+    make_server: ServerMaker, folder: Path, tmp_path: Path
 ) -> None:
     settings = tmp_path / "settings.toml"
     settings.write_text(f'[[virtual_directory]]\nurl = "/in"\npath = "{folder}"\n')
     command = [sys.executable, "-m", "gunicorn", "-c", str(CONFIG / "gunicorn.conf.py")]
     with (
-        LiveServer(
+        make_server(
             command=[*command, "--bind", "fd://{fd}", "bits_server.wsgi:application"],
             environment={"BITS_SERVER_SETTINGS": str(settings)},
             log_file=tmp_path / "server.log",
@@ -37,19 +38,19 @@ def test_gunicorn_with_our_configuration_and_the_settings_of_the_environment(
     assert (folder / "f").read_bytes() == b"content"
 
 
-def test_the_greeting_names_what_is_served(live_server: LiveServer, folder: Path) -> None:
-    with live_server.sender() as sender:
+def test_the_greeting_names_what_is_served(direct_server: LiveServer, folder: Path) -> None:
+    with direct_server.sender() as sender:
         assert_success(BitsClient(sender).ping())
-    assert f"/upload -> {folder}" in live_server.log
-    assert "Start-BitsTransfer" in live_server.log
-    assert f"URL={live_server.url}/upload/hello.txt" in live_server.log
+    assert f"/upload -> {folder}" in direct_server.log
+    assert "Start-BitsTransfer" in direct_server.log
+    assert f"URL={direct_server.url}/upload/hello.txt" in direct_server.log
 
 
 def test_a_packet_under_way_finishes_when_the_server_is_told_to_end(
-    live_server: LiveServer, folder: Path
+    direct_server: LiveServer, folder: Path
 ) -> None:
     """The rest of the Fragment is sent only after SIGTERM has been taken note of."""
-    with live_server.sender() as sender:
+    with direct_server.sender() as sender:
         client = BitsClient(sender)
         assert_success(client.create())
         content = os.urandom(2 << 20)
@@ -58,17 +59,17 @@ def test_a_packet_under_way_finishes_when_the_server_is_told_to_end(
         connection.sendall(head + content[: 1 << 20])
         request = folder / "BITS-Sessions" / client.session_id / "request"
         wait_until(lambda: request.exists() and request.stat().st_size == 1 << 20)
-        process = live_server.terminate()
+        process = direct_server.terminate()
         try:
-            wait_until(lambda: "Handling signal: term" in live_server.log)
+            wait_until(lambda: "Handling signal: term" in direct_server.log)
             connection.sendall(content[1 << 20 :])
             answer = sender.read_answer()
         finally:
             assert process.wait(30) == 0
         assert_success(answer)
         assert answer["BITS-Received-Content-Range"] == str(len(content))
-    live_server.start()
-    with live_server.sender() as sender:
+    direct_server.start()
+    with direct_server.sender() as sender:
         again = BitsClient(sender)
         again.session_id = client.session_id
         assert_success(again.close())

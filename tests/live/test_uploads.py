@@ -5,14 +5,15 @@ from __future__ import annotations
 import os
 import socket
 import subprocess
-from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 import requests
 
 from bits_server.cli.greeting import greeting
 from bits_server.settings import Settings, VirtualDirectory
+from tests.conftest import ServerMaker
 from tests.support.bits_client import PROTOCOL, BitsClient, assert_refused, assert_success
 from tests.support.live_server import LiveServer
 from tests.support.tools import require_tool
@@ -99,7 +100,7 @@ def test_an_authorization_of_64_kb_passes(wire: WireSender) -> None:
         assert_success(BitsClient(wire).ping(Authorization=value))
 
 
-def test_a_chunked_fragment(wire: WireSender, folder: Path) -> None:
+def test_a_chunked_fragment(wire: WireSender, folder: Path, live_server: LiveServer) -> None:
     client = BitsClient(wire)
     assert_success(client.create())
     head = (
@@ -123,7 +124,11 @@ def test_a_chunked_fragment(wire: WireSender, folder: Path) -> None:
     rest = content[received:]
     long = wire.send_bytes(send(f"{received}-1999999/2000000", rest, b"and more"))
     assert_refused(long, 400, "0x80070057", client.session_id)
-    assert long["BITS-Received-Content-Range"] == "2000000"
+    if live_server.is_proxied:  # nginx knows the length by then: refused before a byte is kept
+        assert long["BITS-Received-Content-Range"] == str(received)
+        assert_success(wire.send_bytes(send(f"{received}-1999999/2000000", rest)))
+    else:
+        assert long["BITS-Received-Content-Range"] == "2000000"
     assert_success(client.close())
     assert (folder / "f.bin").read_bytes() == content
 
@@ -188,22 +193,20 @@ def test_a_refused_fragment_of_13_mb_can_be_sent_whole_and_the_connection_goes_o
 
 
 @pytest.fixture
-def small_fragments(folder: Path, tmp_path: Path) -> Iterator[LiveServer]:
-    """A server that takes fragments of up to 1 MiB."""
+def small_fragments(folder: Path, tmp_path: Path) -> dict[str, Any]:
+    """For a server that takes fragments of up to 1 MiB."""
     settings = tmp_path / "settings.toml"
     settings.write_text(
         f'[[virtual_directory]]\nurl = "/upload"\npath = "{folder}"\n'
         'maximum_fragment_size = "1MiB"\n'
     )
-    options = ["--settings", str(settings)]
-    with LiveServer(options=options, log_file=tmp_path / "server.log") as server:
-        yield server
+    return {"options": ["--settings", str(settings)], "log_file": tmp_path / "server.log"}
 
 
 def test_a_413_arrives_after_60_mib_and_the_connection_goes_on(
-    small_fragments: LiveServer,
+    make_server: ServerMaker, small_fragments: dict[str, Any]
 ) -> None:
-    with small_fragments.sender() as sender:
+    with make_server(**small_fragments) as server, server.sender() as sender:
         client = BitsClient(sender)
         assert_success(client.create())
         answer = client.fragment(bytes(60 << 20), 0, 60 << 20)
@@ -213,11 +216,11 @@ def test_a_413_arrives_after_60_mib_and_the_connection_goes_on(
 
 
 def test_an_answer_before_the_end_of_a_huge_body_says_that_the_connection_ends(
-    small_fragments: LiveServer,
+    small_fragments: dict[str, Any],
 ) -> None:
-    """128 MiB are read; what is still to come is cut off."""
+    """128 MiB are read; what is still to come is cut off. (nginx would refuse the fragment.)"""
     length = 200 << 20
-    with small_fragments.sender() as sender:
+    with LiveServer(**small_fragments) as server, server.sender() as sender:
         client = BitsClient(sender)
         assert_success(client.create())
         connection = sender.connect()
@@ -233,9 +236,9 @@ def test_an_answer_before_the_end_of_a_huge_body_says_that_the_connection_ends(
         assert_success(client.fragment(b"abc", 0, 3))
 
 
-def test_bytes_that_came_before_the_connection_broke_may_stay(live_server: LiveServer) -> None:
+def test_bytes_that_came_before_the_connection_broke_may_stay(direct_server: LiveServer) -> None:
     content = os.urandom(3 << 20)
-    with live_server.sender() as sender:
+    with direct_server.sender() as sender:
         client = BitsClient(sender)
         assert_success(client.create())
         head = client.fragment_head(len(content))

@@ -21,6 +21,8 @@ from tests.support.wire import WireSender
 class LiveServer:
     """A server for ``folder``, or for a settings file. ``log`` is what it printed so far."""
 
+    is_proxied = False
+
     def __init__(
         self,
         folder: Path | None = None,
@@ -31,7 +33,7 @@ class LiveServer:
         log_file: Path,
     ) -> None:
         """``command``: instead of ``bits-server serve``; ``{fd}`` in it is the socket."""
-        self._listener = socket.create_server(("127.0.0.1", 0), backlog=512)
+        self._listener = self._listen()
         fd = self._listener.fileno()
         default = [sys.executable, "-m", "bits_server", "serve", "--bind", f"fd://{fd}", *options]
         if folder is not None:
@@ -39,7 +41,7 @@ class LiveServer:
         self._default = default
         self._command = [part.replace("{fd}", str(fd)) for part in command or default]
         self._environment = {**os.environ, **(environment or {})}
-        self._log_file = log_file
+        self.log_file = log_file
         self._process: subprocess.Popen[bytes] | None = None
         self.address: tuple[str, int] = self._listener.getsockname()
 
@@ -57,13 +59,16 @@ class LiveServer:
             if kind is not None:
                 print(self.log)
 
+    def _listen(self) -> socket.socket:
+        return socket.create_server(("127.0.0.1", 0), backlog=512)
+
     @property
     def url(self) -> str:
         return f"http://{self.address[0]}:{self.address[1]}"
 
     @property
     def log(self) -> str:
-        return self._log_file.read_text(errors="replace")
+        return self.log_file.read_text(errors="replace")
 
     @property
     def pid(self) -> int:
@@ -75,7 +80,7 @@ class LiveServer:
 
     def start(self) -> None:
         assert self._process is None
-        with open(self._log_file, "ab") as log:
+        with open(self.log_file, "ab") as log:
             self._process = subprocess.Popen(
                 self._command,
                 stdin=subprocess.DEVNULL,

@@ -81,7 +81,7 @@ class WireSender:
         connection = self.connect()
         try:
             connection.sendall(request)
-            answer = self.read_answer()
+            answer = self.read_answer(has_body=not request.startswith(b"HEAD "))
         except BaseException:
             self.close()
             raise
@@ -89,8 +89,11 @@ class WireSender:
             self.close()
         return answer
 
-    def read_answer(self) -> Answer:
-        """The next answer that is not an interim one. Raises ConnectionError at its end."""
+    def read_answer(self, *, has_body: bool = True) -> Answer:
+        """The next answer that is not an interim one. Raises ConnectionError at its end.
+
+        ``has_body``: off for the answer to a HEAD, whose length is that of another answer.
+        """
         while True:
             head = self._read_head()
             lines = head.decode("latin-1").split("\r\n")
@@ -98,7 +101,8 @@ class WireSender:
             pairs = (line.split(":", 1) for line in lines[1:])
             fields = {name.strip().lower(): value.strip() for name, value in pairs}
             if status >= 200:
-                return Answer(status, fields, self._read(int(fields.get("content-length", "0"))))
+                length = int(fields.get("content-length", "0")) if has_body and status != 304 else 0
+                return Answer(status, fields, self._read(length))
 
     def _read_head(self) -> bytes:
         while b"\r\n\r\n" not in self._left:

@@ -1,0 +1,89 @@
+"""The location blocks that nginx needs for the virtual directories of some settings.
+
+The rule of this file: a URL or a folder means itself to nginx, whatever characters it has. What
+nginx cannot say is left out, and the server then does it alone.
+"""
+
+from __future__ import annotations
+
+import re
+from urllib.parse import quote
+
+from bits_server.settings import Settings, VirtualDirectory
+
+UPSTREAM = "bits_server"
+INTERNAL_PREFIX = "/_bits_replies"
+SMALLEST_BODY_LIMIT = 64 << 20  # below it this server's own 413 is the better answer
+PATIENCE_SECONDS = 330  # a client gives up after 300; nginx must not do so before
+ROOM_SECONDS = 60  # beyond the notification: a turn to wait for, a disk that is slow
+
+_LOCATION = """\
+    # {url}
+    location ^~ {location} {{
+        proxy_pass http://{upstream};
+        client_max_body_size {body_limit}m;
+        proxy_read_timeout {patience}s;
+        proxy_send_timeout {patience}s;
+"""
+
+_REPLIES = """\
+        set $bits_replies {prefix};  # without this line the server sends the replies itself
+    }}
+    location ^~ {location} {{
+        internal;
+        location ~ {pattern} {{
+            internal;
+            alias {file};
+            disable_symlinks on {beginning};
+            etag off;  # the server's own goes out instead
+            add_header ETag $upstream_http_etag;
+            add_header X-Content-Type-Options $upstream_http_x_content_type_options;
+            error_page 403 404 = @bits_server_alone;  # what nginx may not read
+        }}
+    }}
+"""
+
+_ALONE = """\
+    location @bits_server_alone {{
+        set $bits_replies "";
+        proxy_pass http://{upstream}$request_uri;
+    }}
+"""
+
+
+def location_blocks(settings: Settings) -> str:
+    """The blocks for all virtual directories, to stand in a server block of ``nginx.conf``."""
+    blocks = [_blocks(directory) for directory in settings.virtual_directories]
+    return "\n".join([*blocks, _ALONE.format(upstream=UPSTREAM)])
+
+
+def _blocks(directory: VirtualDirectory) -> str:
+    limit = max(SMALLEST_BODY_LIMIT, directory.maximum_fragment_size)
+    opening = _LOCATION.format(
+        url=directory.url,
+        location=_word(directory.url),
+        upstream=UPSTREAM,
+        body_limit=-(-limit >> 20),
+        patience=max(PATIENCE_SECONDS, directory.notification_timeout + ROOM_SECONDS),
+    )
+    if "$" in directory.path:  # in a path nginx takes it for a variable, and knows no escape
+        return opening + "    }\n"
+    internal = INTERNAL_PREFIX + directory.url.rstrip("/")
+    folder = directory.path.rstrip("/") + "/BITS-Sessions"
+    return opening + _REPLIES.format(
+        prefix=quote(internal),
+        location=_word(internal + "/"),
+        pattern=_text(f"^{re.escape(internal)}/([{{][0-9A-F-]{{36}}[}}]/response)$"),
+        file=_text(f"{folder}/$1"),
+        beginning=_text(f"from={folder}"),
+    )
+
+
+def _word(text: str) -> str:
+    return text if re.fullmatch(r"[\w./-]+", text, re.ASCII) else _text(text)
+
+
+def _text(text: str) -> str:
+    """A parameter in quotes, as nginx reads it back."""
+    escaped = text.replace("\\", "\\\\").replace('"', '\\"')
+    return f'"{escaped}"'
