@@ -7,7 +7,7 @@ VENV   := .venv
 BIN    := $(VENV)/bin
 
 # What the tests start beside Python: command:package, for Debian and Ubuntu.
-TEST_TOOLS := curl:curl strace:strace
+TEST_TOOLS := curl:curl openssl:openssl strace:strace
 
 .PHONY: help install run test soak lint types clean test-tools
 
