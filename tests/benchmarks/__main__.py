@@ -22,6 +22,7 @@ from tests.benchmarks.measurement import (
     of_fragments,
 )
 from tests.benchmarks.report import report
+from tests.support.waiting import wait_until
 
 TMPFS = Path("/dev/shm")
 
@@ -53,7 +54,8 @@ def run(scratch: Path, arguments: argparse.Namespace) -> str:
         generator(max(each.connections for each in planned)) as load,
     ):
         for server in servers:
-            measure(server, Workload(8, 4, 64 * KIB, 16 * KIB), source, load)  # both workers, warm
+            wait_until(server.has_started)
+            measure(server, Workload(8, 4, 64 * KIB, 16 * KIB), source, load)
         for workload in planned:
             runs[workload] = {server.name: [] for server in servers}
             for number in range(arguments.rounds):

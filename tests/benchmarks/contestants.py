@@ -10,13 +10,14 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from tests.benchmarks.processes import tree_of
+from tests.benchmarks.processes import are_idle, tree_of
 from tests.support.live_server import LiveServer
 from tests.support.waiting import wait_until
 
 HERE = Path(__file__).parent
 ROOT = HERE.parents[1]
 GUNICORN = [sys.executable, "-m", "gunicorn", "-c", str(ROOT / "config" / "gunicorn.conf.py")]
+WORKERS = 2  # of each server, as the configurations here and in config/ say
 PROXY_TEMPLATE = HERE / "nginx_proxy.conf.template"
 PUT_TEMPLATE = HERE / "nginx_put.conf.template"
 
@@ -33,6 +34,11 @@ class Contestant:
 
     def processes(self) -> frozenset[int]:
         return frozenset().union(*(tree_of(server.pid) for server in self.servers))
+
+    def has_started(self) -> bool:
+        """Whether all workers are there, and have nothing more to load."""
+        is_there = all(len(server.workers()) == WORKERS for server in self.servers)
+        return is_there and are_idle(self.processes())
 
     def workers(self) -> frozenset[int]:
         """Those that serve: children of the processes that were started."""

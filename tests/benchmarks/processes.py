@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import threading
 import time
 from pathlib import Path
 
@@ -28,6 +29,13 @@ def cpu_seconds(pids: frozenset[int]) -> float:
     The clock is the one of clock_getcpuclockid(3); /proc/PID/stat has only hundredths.
     """
     return sum(time.clock_gettime((~pid << 3) | _SCHEDULED) for pid in pids)
+
+
+def are_idle(pids: frozenset[int]) -> bool:
+    """Whether they used next to no processor time for a tenth of a second."""
+    before = cpu_seconds(pids)
+    threading.Event().wait(0.1)
+    return cpu_seconds(pids) - before < 0.005
 
 
 def forget_peak(pids: frozenset[int]) -> None:
