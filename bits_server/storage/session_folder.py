@@ -276,13 +276,13 @@ def discard_removed(path: str) -> None:
     What cannot be deleted now is debris, which the clean-up finds and reports.
     """
     try:
-        for part in (RECORD, REQUEST, NOTIFYING, replies.RESPONSE):
+        for part in (RECORD, REQUEST):
             try:
                 os.unlink(os.path.join(path, part))
             except FileNotFoundError:
                 continue
         os.rmdir(path)
-    except OSError:  # something else was put there, perhaps by the application
+    except OSError:  # there is more, from a notification or by the application
         shutil.rmtree(path, ignore_errors=True)
 
 
