@@ -19,9 +19,10 @@ from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from tests.benchmarks.applications import RECEIVED
-from tests.support.bits_client import BitsClient, assert_success
+from tests.support.bits_client import PROTOCOL, BitsClient, assert_success
 from tests.support.wire import Answer, WireSender
 
+SESSION_ID = "{00000000-0000-4000-8000-000000000000}"  # for those who look at none
 INLINE_BYTES = 64 << 10  # so much is copied behind the head; more goes by sendfile
 
 
@@ -81,8 +82,7 @@ class LoadSender(WireSender):
 class _Load:
     """Sends the files of one job: ``bits`` in a session, ``put`` a file for each fragment.
 
-    ``bare`` sends what ``bits`` sends, to an application that keeps nothing: an empty request
-    before the fragments of a file, and one after them.
+    ``bare`` sends what ``bits`` sends, header fields and all, to an application that keeps nothing.
     """
 
     def __init__(self, job: Job, sender: LoadSender, source: int) -> None:
@@ -103,35 +103,36 @@ class _Load:
     def _bits(self, target: str) -> None:
         client = BitsClient(self._sender, target)
         assert_success(client.create())
-        total = self._job.file_bytes
-        for first, length in self._fragments():
-            answer = self._timed(
-                f"BITS_POST {target} HTTP/1.1\r\nHost: bits.test\r\n"
-                f"BITS-Packet-Type: Fragment\r\nBITS-Session-Id: {client.session_id}\r\n"
-                f"Content-Range: bytes {first}-{first + length - 1}/{total}\r\n",
-                first,
-                length,
-            )
+        for first, length, answer in self._sent_fragments(client):
             assert_success(answer)
             assert answer["BITS-Received-Content-Range"] == str(first + length), answer
         assert_success(client.close())
-        self.outcome.packets += 2
+
+    def _bare(self, target: str) -> None:
+        client = BitsClient(self._sender, target)
+        client.session_id = SESSION_ID
+        fields = {"BITS-Supported-Protocols": PROTOCOL}
+        assert client.packet("Create-Session", fields, b"", {}).status == 200
+        for _, length, answer in self._sent_fragments(client):
+            assert (answer.status, answer[RECEIVED]) == (200, str(length)), answer
+        assert client.close().status == 200
+
+    def _sent_fragments(self, client: BitsClient) -> Iterator[tuple[int, int, Answer]]:
+        total = self._job.file_bytes
+        self.outcome.packets += 2  # those before and behind
+        for first, length in self._fragments():
+            head = (
+                f"BITS_POST {client.target} HTTP/1.1\r\nHost: bits.test\r\n"
+                f"BITS-Packet-Type: Fragment\r\nBITS-Session-Id: {client.session_id}\r\n"
+                f"Content-Range: bytes {first}-{first + length - 1}/{total}\r\n"
+            )
+            yield first, length, self._timed(head, first, length)
 
     def _put(self, target: str) -> None:
         for number, (first, length) in enumerate(self._fragments()):
             head = f"PUT {target}.{number} HTTP/1.1\r\nHost: bits.test\r\n"
             answer = self._timed(head, first, length)
             assert answer.status in (201, 204), answer
-
-    def _bare(self, target: str) -> None:
-        head = f"BITS_POST {target} HTTP/1.1\r\nHost: bits.test\r\n"
-        nothing = (head + "Content-Length: 0\r\n\r\n").encode()
-        assert self._sender.send_bytes(nothing).status == 200
-        for first, length in self._fragments():
-            answer = self._timed(head, first, length)
-            assert (answer.status, answer[RECEIVED]) == (200, str(length)), answer
-        assert self._sender.send_bytes(nothing).status == 200
-        self.outcome.packets += 2
 
     def _fragments(self) -> Iterator[tuple[int, int]]:
         total = self._job.file_bytes

@@ -25,8 +25,8 @@ rounds together. Every stored file was compared with what was sent. CPU is user 
 all processes of a server (nginx and gunicorn together where both serve); the load generator shares
 the processors and is not counted. Peak memory is that of the worker processes, added up; MB and GB
 are powers of ten, KiB and MiB powers of two. nginx DAV PUT stores each fragment as a file of its
-own. The bare application reads each body and keeps nothing; to a file of one fragment it gets an
-empty request before and after, as we do. Files were written to {file_system}.
+own. The bare application is sent the same packets, reads each body and keeps nothing. Files were
+written to {file_system}.
 """
 
 
