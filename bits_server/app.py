@@ -17,7 +17,8 @@ from bits_server.sessions.observer import SessionObserver
 from bits_server.sessions.turns import Turns
 from bits_server.settings import Durability, Settings, SettingsError, VirtualDirectory
 from bits_server.storage.disk import DiskRules
-from bits_server.storage.filesystem import FilesystemStore, FolderUnusable, refuse_unusable
+from bits_server.storage.filesystem import FilesystemStore, refuse_unusable
+from bits_server.storage.interface import FolderUnusable
 from bits_server.storage.limits import Limits
 from bits_server.web.application import BitsApplication
 from bits_server.web.trusted_proxies import TrustedProxies

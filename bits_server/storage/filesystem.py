@@ -18,6 +18,7 @@ from __future__ import annotations
 import os
 import shutil
 import time
+import uuid
 from collections.abc import Iterator
 
 from bits_server.protocol.session_id import SessionId
@@ -31,7 +32,12 @@ from bits_server.storage.disk import (
     replace_file,
     write_all,
 )
-from bits_server.storage.interface import DestinationPath, DestinationState, LocalPaths
+from bits_server.storage.interface import (
+    DestinationPath,
+    DestinationState,
+    FolderUnusable,
+    LocalPaths,
+)
 from bits_server.storage.limits import Limits
 from bits_server.storage.publication import REQUEST
 from bits_server.storage.record import (
@@ -44,6 +50,7 @@ from bits_server.storage.replies import RESPONSE
 from bits_server.storage.session_folder import (
     PRIVATE_MODE,
     RECORD,
+    REMOVED_PREFIX,
     FolderSession,
     give_to_session_group,
 )
@@ -51,10 +58,6 @@ from bits_server.storage.sweeping import SweepableFolder
 
 SESSIONS_FOLDER = "BITS-Sessions"
 NO_LIMITS = Limits()
-
-
-class FolderUnusable(Exception):
-    """The folder of a virtual directory cannot be used; the message says what to change."""
 
 
 def refuse_unusable(root: str) -> None:
@@ -75,7 +78,7 @@ def refuse_unusable(root: str) -> None:
 
 
 class FilesystemStore(SweepableFolder):
-    """A SessionStore, Sweepable, HasLocalPaths, in the folder ``root`` of a virtual directory."""
+    """A SessionStore with all optional parts, in the folder ``root`` of a virtual directory."""
 
     def __init__(
         self,
@@ -99,15 +102,30 @@ class FilesystemStore(SweepableFolder):
         except OSError as error:
             raise FolderUnusable(f"{error.filename}: {error.strerror}") from error
 
+    def try_out(self) -> None:
+        refuse_unusable(self._root)
+        # What has such a name is removed by the clean-up, should this process end before it is.
+        path = os.path.join(self._sessions, f"{REMOVED_PREFIX}{SessionId(uuid.uuid4())}")
+        try:
+            self._make_session_folder(path)
+            try:
+                with open(os.path.join(path, RECORD), "xb") as file:
+                    file.write(b"{}")
+            finally:
+                shutil.rmtree(path)
+        except OSError as error:
+            raise FolderUnusable(
+                f"no session can be made in {self._sessions}: {error.strerror}"
+            ) from error
+
+    def free_bytes(self) -> int:
+        status = os.statvfs(self._root)
+        return status.f_bavail * status.f_frsize
+
     def create(self, record: SessionRecord) -> None:
         self._admission.refuse_full_disk()
         path = self._path(record.session_id)
-        mode = folder_mode(self._rules.session_mode)
-        try:
-            os.mkdir(path, mode)
-        except FileNotFoundError:  # somebody tidied BITS-Sessions away under us
-            self._make_folders()
-            os.mkdir(path, mode)
+        self._make_session_folder(path)
         try:
             self._admission.admit(record)
             self._fill(path, record)
@@ -156,6 +174,14 @@ class FilesystemStore(SweepableFolder):
             if self._rules.sync_on_close:
                 os.fsync(parent)
             return True
+
+    def _make_session_folder(self, path: str) -> None:
+        mode = folder_mode(self._rules.session_mode)
+        try:
+            os.mkdir(path, mode)
+        except FileNotFoundError:  # somebody tidied BITS-Sessions away under us
+            self._make_folders()
+            os.mkdir(path, mode)
 
     def _fill(self, path: str, record: SessionRecord) -> None:
         folder = os.open(path, FOLDER | os.O_NOFOLLOW)

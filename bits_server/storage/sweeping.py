@@ -1,4 +1,4 @@
-"""What the clean-up sees of the folder ``BITS-Sessions``, and how it removes things from it.
+"""What the clean-up and a count see of ``BITS-Sessions``, and how things are removed from it.
 
 The rule of this file: nothing is removed that does not look exactly like something of ours; a
 stranger's file is reported and stays. A session's folder is renamed under its lock before it is
@@ -15,10 +15,12 @@ from contextlib import contextmanager
 
 from bits_server.protocol.errors import SessionNotFound
 from bits_server.protocol.session_id import SessionId
-from bits_server.storage.disk import FOLDER, remove_file
+from bits_server.protocol.states import SessionState
+from bits_server.storage.disk import FILE, FOLDER, remove_file
 from bits_server.storage.interface import Leftover, LeftoverKind, Sweep
 from bits_server.storage.limits import OWNERS_FOLDER, QUOTA_FOLDER, Admission, Limits
 from bits_server.storage.publication import REQUEST
+from bits_server.storage.record import RecordUnreadable, SessionRecord
 from bits_server.storage.session_folder import (
     PRIVATE_MODE,
     RECORD,
@@ -37,7 +39,7 @@ _CLOSED_RECORD = re.compile(_GUID + r"(?:\.new)?")
 
 
 class SweepableFolder:
-    """The Sweepable part of the file store, for one folder ``BITS-Sessions``."""
+    """The Sweepable and Countable parts of the file store, for one folder ``BITS-Sessions``."""
 
     def __init__(self, sessions: str, limits: Limits) -> None:
         self._sessions = sessions
@@ -95,6 +97,16 @@ class SweepableFolder:
             except FileNotFoundError:
                 continue  # it ended meanwhile
 
+    def states(self) -> Iterator[SessionState | None]:
+        for entry in self._entries(self._sessions):
+            if _session_of(entry) is None:
+                continue
+            try:
+                yield _read_record(entry.path).state
+            except (FileNotFoundError, RecordUnreadable):
+                if os.path.lexists(entry.path):  # else it ended meanwhile
+                    yield None
+
     def remove_wreck(self, session_id: SessionId) -> None:
         path = os.path.join(self._sessions, str(session_id))
         folder = os.open(path, FOLDER | os.O_NOFOLLOW)
@@ -147,6 +159,15 @@ def _session_of(entry: os.DirEntry[str]) -> SessionId | None:
         return None
     is_ours = str(session_id) == entry.name and entry.is_dir(follow_symlinks=False)
     return session_id if is_ours else None
+
+
+def _read_record(path: str) -> SessionRecord:
+    """As ``session_folder.read_record``, by path: half the price. Raises OSError too."""
+    fd = os.open(f"{path}/{RECORD}", os.O_RDONLY | FILE)
+    try:
+        return SessionRecord.from_json(os.read(fd, os.fstat(fd).st_size))
+    finally:
+        os.close(fd)
 
 
 def _last_written(path: str) -> float:

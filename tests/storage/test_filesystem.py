@@ -21,8 +21,8 @@ import pytest
 from bits_server.protocol.errors import AccessDenied, SessionNotFound
 from bits_server.protocol.session_id import SessionId
 from bits_server.storage.disk import DiskRules
-from bits_server.storage.filesystem import FilesystemStore, FolderUnusable
-from bits_server.storage.interface import DestinationState, LeftoverKind, Sweep
+from bits_server.storage.filesystem import FilesystemStore
+from bits_server.storage.interface import DestinationState, FolderUnusable, LeftoverKind, Sweep
 from tests.storage.stages import (
     FileStage,
     StoreStage,
@@ -136,6 +136,67 @@ def test_a_folder_that_cannot_be_used_is_told(tmp_path: Path, what: str) -> None
     with pytest.raises(FolderUnusable, match="root"):
         FilesystemStore(str(root), DiskRules()).prepare()
     assert not (tmp_path / "nowhere").exists()
+
+
+# trying out
+
+
+def test_a_folder_that_can_be_used_is_left_as_it_was(tmp_path: Path) -> None:
+    stage = FileStage(tmp_path)
+    session_id = stage.create()
+    before = sorted(map(str, tmp_path.rglob("*")))
+    stage.another_store().try_out()
+    assert sorted(map(str, tmp_path.rglob("*"))) == before
+    assert list(stage.store.session_ids()) == [session_id]
+
+
+def test_a_folder_that_was_tidied_away_is_made_anew_as_by_a_packet(tmp_path: Path) -> None:
+    stage = FileStage(tmp_path)
+    stage.tidy_away()
+    stage.another_store().try_out()
+    assert list(stage.store.leftovers()) == []
+
+
+def test_what_makes_a_session_impossible_is_told(tmp_path: Path) -> None:
+    stage = FileStage(tmp_path)
+    stage.sessions.rename(tmp_path / "away")
+    stage.sessions.write_bytes(b"")
+    with pytest.raises(FolderUnusable, match="BITS-Sessions is no folder"):
+        stage.another_store().try_out()
+
+
+@pytest.mark.parametrize("number", [errno.ENOSPC, errno.EROFS, errno.EIO])
+@pytest.mark.parametrize("call", ["mkdir", "write", "rmtree"])
+def test_a_disk_that_fails_is_told_in_words(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, call: str, number: int
+) -> None:
+    store = FileStage(tmp_path).another_store()
+
+    def fail(*_: object, **__: object) -> None:
+        raise OSError(number, os.strerror(number))
+
+    where = {"mkdir": "os.mkdir", "write": "builtins.open", "rmtree": "shutil.rmtree"}[call]
+    with monkeypatch.context() as patch:
+        patch.setattr(where, fail)
+        with pytest.raises(FolderUnusable, match=os.strerror(number)):
+            store.try_out()
+
+
+def test_a_full_disk_is_found_though_its_folders_can_be_made(small_disk: Path) -> None:
+    store = FilesystemStore(str(small_disk), DiskRules())
+    store.prepare()
+    store.try_out()
+    assert 0 < store.free_bytes() <= 2 << 20
+    filler = small_disk / "filler"
+    filler.touch()
+    os.posix_fallocate(fd := os.open(filler, os.O_WRONLY), 0, store.free_bytes())
+    os.close(fd)
+    assert store.free_bytes() == 0
+    with pytest.raises(FolderUnusable, match=r"no session can be made in .*: No space left"):
+        store.try_out()
+    assert list(store.leftovers()) == []
+    filler.unlink()
+    store.try_out()
 
 
 # modes and groups
