@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import contextlib
 import os
+import ssl
 import tempfile
 import threading
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import pytest
 
@@ -27,14 +28,15 @@ OF_THE_SERVER = {"date", "server", "connection", "keep-alive"}
 
 
 class Replying(BaseHTTPRequestHandler):
-    """A server application that puts REPLY where it is told; ``mode`` is that of its files."""
+    """A server application that puts REPLY where it is told, for everybody to read."""
 
-    mode = 0o644
+    original_urls: ClassVar[list[str]] = []
 
     def do_POST(self) -> None:
+        self.original_urls.append(self.headers["BITS-Original-Request-URL"])
         path = Path(self.headers["BITS-Response-DataFile-Name"])
         path.write_bytes(REPLY)
-        path.chmod(self.mode)
+        path.chmod(0o644)
         self.send_response(200)
         self.send_header("Content-Length", "0")
         self.end_headers()
@@ -90,6 +92,22 @@ def reply_url(server: LiveServer) -> str:
         answer = client.fragment(b"question", 0, 8)
         assert_success(answer)
         return answer["BITS-Reply-URL"]
+
+
+def test_the_application_is_told_the_url_that_the_client_knows(
+    server: ProxiedServer, certificate: Certificate
+) -> None:
+    address = server.nginx.tls_address
+    tls = ssl.create_default_context(cafile=str(certificate.authority))
+    host = f"localhost:{address[1]}"
+    with WireSender(address, tls=tls, host=host) as sender:
+        client = BitsClient(sender, "/upload/f%20g.bin?case=1")
+        lies = {"X_Forwarded_Proto": "http", "X_Forwarded_Host": "elsewhere", "Forwarded": "host=x"}
+        assert_success(client.create(**lies))
+        answer = client.fragment(b"question", 0, 8, **lies)
+        assert_success(answer)
+        assert sender.send("GET", answer["BITS-Reply-URL"]).body == REPLY
+    assert Replying.original_urls[-1] == f"https://{host}/upload/f%20g.bin?case=1"
 
 
 def comparable(answer: Answer) -> tuple[int, dict[str, str], bytes]:
@@ -182,10 +200,8 @@ def test_a_reply_that_nginx_may_not_read_is_sent_by_the_server(
                 answer = sender.send("GET", url, [("Range", "bytes=1-1000")])
                 assert (answer.status, answer.body) == (206, REPLY[1:1001])
                 assert sender.send("HEAD", url).status == 200
-            served_by_nginx = "206, served as /_bits_replies/" in server.nginx.access_log
-            assert served_by_nginx
-            is_refused = "Permission denied" in server.nginx.log
-            assert is_refused != is_opened
+            assert "206, served as /_bits_replies/" in server.nginx.access_log
+            assert ("Permission denied" in server.nginx.log) == (not is_opened)
 
 
 def test_nginx_alone_lets_nothing_be_fetched_but_replies(

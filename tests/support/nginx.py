@@ -145,6 +145,10 @@ class Nginx:
     def access_log(self) -> str:
         return (self._folder / "access.log").read_text()
 
+    def waiting_bodies(self) -> int:
+        """How many bodies of requests it keeps on the disk."""
+        return len(list((self._folder / "body").iterdir()))
+
     def reload(self) -> None:
         """Have it read its configuration again; returns when new workers serve."""
         assert self._process is not None
