@@ -21,6 +21,7 @@ class Deadline:
         self._end = time.monotonic() + seconds
         self._lock = threading.Lock()
         self._connection: socket.socket | None = None
+        self.has_struck = False  # what ended then did not end by itself
         self._timer = threading.Timer(seconds, self._shut_down)
         self._timer.daemon = True
 
@@ -56,6 +57,7 @@ class Deadline:
         with self._lock:
             if self._connection is None:
                 return
+            self.has_struck = True
             try:
                 # Not the method of a TLS socket, which forgets its state under its user's feet.
                 socket.socket.shutdown(self._connection, socket.SHUT_RDWR)

@@ -13,8 +13,15 @@ import ssl
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
-from http.client import HTTPConnection, HTTPException, HTTPResponse, HTTPSConnection
-from typing import BinaryIO
+from http.client import (
+    HTTPConnection,
+    HTTPException,
+    HTTPResponse,
+    HTTPSConnection,
+    IncompleteRead,
+)
+from io import BufferedReader
+from typing import Any, BinaryIO
 from urllib.parse import urlsplit
 
 from bits_server.notification.deadline import Deadline
@@ -67,7 +74,7 @@ class HttpBackEndClient:
     ) -> NotificationResponse:
         with Deadline(self._timeout) as deadline, self._connected(deadline) as connection:
             with _failing_as_broken(deadline, "sending"):
-                self._send(connection, request, entity)
+                self._send(connection, request, entity, deadline)
             with _failing_as_broken(deadline, "waiting for the answer"):
                 answer = connection.getresponse()
             with answer:
@@ -83,7 +90,8 @@ class HttpBackEndClient:
     @contextmanager
     def _connected(self, deadline: Deadline) -> Iterator[HTTPConnection]:
         kind = HTTPSConnection if self._tls else HTTPConnection
-        connection = kind(self._host, self._port, blocksize=BLOCK_BYTES)
+        connection = kind(self._host, self._port)
+        connection.response_class = _WholeResponse
         try:
             try:
                 connection.sock = self._connect(deadline)
@@ -116,7 +124,11 @@ class HttpBackEndClient:
             raise
 
     def _send(
-        self, connection: HTTPConnection, request: NotificationRequest, entity: BinaryIO | None
+        self,
+        connection: HTTPConnection,
+        request: NotificationRequest,
+        entity: BinaryIO | None,
+        deadline: Deadline,
     ) -> None:
         parts = urlsplit(with_query(self._url, request.query))
         target = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
@@ -137,7 +149,9 @@ class HttpBackEndClient:
         try:
             connection.endheaders(None if entity is None else _exactly(entity, request))
         except (BrokenPipeError, ConnectionResetError):
-            pass  # it may have answered before it had read everything: that answer counts
+            if deadline.has_struck:
+                raise
+            # It may have answered before it had read everything: that answer counts.
 
     def _body(self, answer: HTTPResponse, deadline: Deadline, is_kept: bool) -> Iterator[bytes]:
         """The body of the answer. Raises ApplicationBroken where it is cut off or too long."""
@@ -155,6 +169,8 @@ class HttpBackEndClient:
             elif length > self._maximum_reply_bytes:
                 return  # enough of what is thrown away
             yield block
+        if deadline.has_struck:
+            raise _timed_out(deadline, "reading the answer")
         if answer.length:  # http.client tells it of a chunked body only
             raise ApplicationBroken(f"its answer ended {answer.length} bytes early")
 
@@ -164,6 +180,30 @@ class HttpBackEndClient:
                 f"its reply has {length} bytes or more, maximum_reply_size is "
                 f"{self._maximum_reply_bytes}"
             )
+
+
+class _WholeResponse(HTTPResponse):
+    """An answer whose head ends with an empty line; http.client takes the end of file for one."""
+
+    def __init__(self, connection: socket.socket, *options: Any, **named: Any) -> None:
+        super().__init__(connection, *options, **named)
+        self._lines = _Lines(self.fp.detach())
+        self.fp = self._lines
+
+    def begin(self) -> None:
+        super().begin()
+        if self._lines.last not in (b"\r\n", b"\n"):
+            raise IncompleteRead(self._lines.last)
+
+
+class _Lines(BufferedReader):
+    """A reader that remembers the last line that was read from it."""
+
+    last = b""
+
+    def readline(self, size: int | None = -1, /) -> bytes:
+        self.last = super().readline(size)
+        return self.last
 
 
 def _exactly(entity: BinaryIO, request: NotificationRequest) -> Iterator[bytes]:

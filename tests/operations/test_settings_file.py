@@ -454,7 +454,7 @@ class TestTheFileOfTheEnvironment:
 
 class TestTheFileThatIsShipped:
     def test_it_has_the_defaults_and_nothing_else(self) -> None:
-        expected = Settings((VirtualDirectory("/upload", "/srv/uploads"),))
+        expected = Settings((VirtualDirectory("/upload", "/var/lib/bits-server/uploads"),))
         assert load_settings(str(SHIPPED)) == expected
 
     @pytest.mark.parametrize("key", [*SERVER_KEYS, *DIRECTORY_KEYS])
