@@ -189,12 +189,11 @@ class SessionManager:
                 self._settle_total(session, content_range)
         assert session.record.total is not None
         rules.refuse_changed_total(content_range, session.record.total)
-        received = session.received_length()
-        rules.refuse_gap(content_range, received)
+        self._refuse_gap(session, content_range)
         if session.record.is_complete:
             for _ in blocks:  # to have read the body, and to have found it well formed
                 pass
-            return received
+            return session.received_length()
         at = content_range.first
         for block in blocks:
             received = session.append(block, at)
@@ -210,8 +209,12 @@ class SessionManager:
     def _settle_total(self, session: StoredSession, content_range: ContentRange) -> None:
         """The first Fragment says how long the file is, before its first byte is kept."""
         if session.record.total is None:
-            rules.refuse_gap(content_range, session.received_length())
+            self._refuse_gap(session, content_range)
             session.save(replace(session.record, total=content_range.total))
+
+    def _refuse_gap(self, session: StoredSession, content_range: ContentRange) -> None:
+        if content_range.first:  # the first Fragment leaves none, and need not look
+            rules.refuse_gap(content_range, session.received_length())
 
     def _mark_complete(self, session: StoredSession) -> None:
         if not session.record.is_complete:

@@ -164,9 +164,11 @@ class FilesystemStore(SweepableFolder):
             os.close(folder)
 
     def _keep_closed(self, closed: ClosedRecord) -> None:
-        if not os.path.isdir(self._closed):
+        try:
+            folder = os.open(self._closed, FOLDER)
+        except FileNotFoundError:
             self._make_folders()
-        folder = os.open(self._closed, FOLDER)
+            folder = os.open(self._closed, FOLDER)
         try:
             sync = self._rules.sync_on_close
             replace_file(closed.guid, closed.to_json(), folder, PRIVATE_MODE, sync=sync)

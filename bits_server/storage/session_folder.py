@@ -13,7 +13,7 @@ import os
 import shutil
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from functools import partial
+from functools import lru_cache, partial
 from typing import BinaryIO
 
 from bits_server.protocol.errors import (
@@ -45,10 +45,14 @@ REMOVED_PREFIX = ".removed-"
 PRIVATE_MODE = 0o600
 
 
+# A packet reads the record up to three times, and mostly finds the bytes of the last time.
+_parsed = lru_cache(maxsize=256)(SessionRecord.from_json)
+
+
 def read_record(folder: int) -> SessionRecord:
     """The record in an open session folder. Raises SessionNotFound where there is none."""
     try:
-        return SessionRecord.from_json(read_file(RECORD, folder))
+        return _parsed(read_file(RECORD, folder))
     except FileNotFoundError as error:
         raise SessionNotFound("the session has no record: it was never wholly made") from error
     except RecordUnreadable as error:
@@ -273,13 +277,13 @@ def discard_removed(path: str) -> None:
     What cannot be deleted now is debris, which the clean-up finds and reports.
     """
     try:
-        for part in (RECORD, REQUEST, NOTIFYING, replies.RESPONSE):
+        for part in (RECORD, REQUEST):
             try:
                 os.unlink(os.path.join(path, part))
             except FileNotFoundError:
                 continue
         os.rmdir(path)
-    except OSError:  # something else was put there, perhaps by the application
+    except OSError:  # there is more, from a notification or by the application
         shutil.rmtree(path, ignore_errors=True)
 
 
