@@ -2,21 +2,26 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import os
 import random
 import re
 import ssl
 import subprocess
+import tempfile
 import threading
 import time
 from pathlib import Path
 
 import pytest
 
+from bits_server.settings import Settings, VirtualDirectory
 from tests.conftest import Tell
 from tests.support.bits_client import PROTOCOL, BitsClient, assert_success
 from tests.support.certificates import Certificate
+from tests.support.live_server import LiveServer
+from tests.support.nginx import Nginx
 from tests.support.patient_client import PatientClient, uploads
 from tests.support.proxied_server import ProxiedServer
 from tests.support.slow_clients import SlowClients
@@ -24,6 +29,7 @@ from tests.support.tools import require_tool
 from tests.support.waiting import wait_until
 from tests.support.wire import WireSender
 
+README = Path(__file__).parents[2] / "README.md"
 SIXTY_MIB = 60 << 20
 BAD_GATEWAY, UNAVAILABLE, GATEWAY_TIMEOUT = 502, 503, 504
 
@@ -150,6 +156,40 @@ def test_a_client_that_disappears_in_mid_body(proxied_server: ProxiedServer, fol
         client.send_all(content, 1 << 20, start=1000)
         assert_success(client.close())
     assert (folder / "f.bin").read_bytes() == content
+
+
+def test_several_machines_by_url(tmp_path: Path, certificate: Certificate) -> None:
+    """As in README: all packets of an upload reach the same of two machines."""
+    example = re.search(r"^```nginx\n(upstream .*?)^```", README.read_text(), re.M | re.S)
+    assert example is not None
+    block = example[1]
+    directories, contents = [], [os.urandom(3000) for _ in range(24)]
+    with contextlib.ExitStack() as stack:
+        root = stack.enter_context(tempfile.TemporaryDirectory(prefix="bits-"))
+        for name in ("one", "two"):
+            (tmp_path / name).mkdir()
+            file = tmp_path / f"{name}.toml"
+            file.write_text(
+                '[server]\ntrusted_proxies = ["127.0.0.1"]\n'
+                f'[[virtual_directory]]\nurl = "/upload"\npath = "{tmp_path / name}"\n'
+            )
+            options = ["--settings", str(file)]
+            machine = LiveServer(options=options, log_file=tmp_path / f"{name}.log")
+            host, port = stack.enter_context(machine).address
+            block = re.sub(r"192\.0\.2\.\d+:8080", f"{host}:{port}", block, count=1)
+            directories.append(VirtualDirectory("/upload", str(tmp_path / name)))
+        nginx = Nginx(
+            Settings((directories[0],)), None, Path(root), certificate, upstream_block=block
+        )
+        stack.enter_context(nginx)
+        for number, content in enumerate(contents):
+            with WireSender(nginx.address, is_kept=False, source="127.0.0.5") as sender:
+                BitsClient(sender, f"/upload/{number}.bin").upload(content, 1000)
+    found = [sorted(Path(each.path).glob("*.bin")) for each in directories]
+    assert all(found), "both machines have their share"
+    assert sum(len(files) for files in found) == len(contents)
+    log = (tmp_path / "one.log").read_text() + (tmp_path / "two.log").read_text()
+    assert log.count(" for 127.0.0.5\n") == len(contents)
 
 
 def test_uploads_go_on_while_nginx_is_reloaded_and_the_server_restarted(
