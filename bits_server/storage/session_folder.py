@@ -172,6 +172,7 @@ class FolderSession:
     def new_reply(self) -> Iterator[BinaryIO]:
         try:
             with replies.new(self._folder, sync=self._rules.sync_on_close) as file:
+                give_to_session_group(file.fileno(), self._rules, self._rules.session_mode)
                 yield file
         except FileNotFoundError:
             self._refuse_if_removed()

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import os
 import re
+import subprocess
 import sys
+import tempfile
 from pathlib import Path
 
 import pytest
@@ -12,6 +14,7 @@ import pytest
 from tests.conftest import ServerMaker
 from tests.support.bits_client import BitsClient, assert_success
 from tests.support.live_server import LiveServer
+from tests.support.tools import require_tool
 from tests.support.waiting import wait_until
 from tests.support.wire import WireSender
 
@@ -120,3 +123,24 @@ def test_the_server_removes_abandoned_sessions_by_itself(folder: Path, tmp_path:
         expired = f"{level} {client.session_id} session expired and removed"
         assert server.log.count(expired) == 1
     assert not (folder / "b").exists()
+
+
+def test_the_socket_of_systemd_is_taken_in_place_of_bind(folder: Path, tmp_path: Path) -> None:
+    """By systemd's own tool, which starts the server when the first packet comes."""
+    activate = require_tool("systemd-socket-activate")
+    with tempfile.TemporaryDirectory() as short:
+        path = Path(short) / "socket"
+        command = [sys.executable, "-m", "bits_server", "serve", "--bind", "192.0.2.1:1"]
+        with open(tmp_path / "server.log", "wb") as log:
+            server = subprocess.Popen(
+                [activate, f"--listen={path}", *command, str(folder)], stdout=log, stderr=log
+            )
+        try:
+            wait_until(path.exists)
+            with WireSender(str(path)) as sender:
+                BitsClient(sender).upload(b"content")
+        finally:
+            server.terminate()
+            assert server.wait(30) == 0
+        assert path.exists(), "the socket is systemd's to remove"
+    assert (folder / "f.bin").read_bytes() == b"content"

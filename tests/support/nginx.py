@@ -50,6 +50,7 @@ http {{
 }}
 """
 
+_UPSTREAM = re.compile(r"^upstream bits_server \{\n.*?^\}\n", re.M | re.S)
 _MARKED = re.compile(r"(?<=    # --- prints them\.\n).*?(?=    # --- End of)", re.S)
 
 
@@ -63,17 +64,19 @@ def virtual_directories_of(configuration: str) -> str:
 class Nginx:
     """nginx in front of ``upstream``, the path of a socket, for the time of the context.
 
-    ``user``: whose files it may read, where the tests run as root.
+    ``user``: whose files it may read, where the tests run as root. ``upstream_block``: in place of
+    the shipped one.
     """
 
     def __init__(
         self,
         settings: Settings,
-        upstream: Path,
+        upstream: Path | None,
         folder: Path,
         certificate: Certificate,
         *,
         user: str = "root",
+        upstream_block: str = "",
     ) -> None:
         self._program = require_tool("nginx")
         self._folder = folder
@@ -90,6 +93,10 @@ class Nginx:
             "unix:/run/bits-server/socket": f"unix:{upstream}",
         }
         configuration = SHIPPED.read_text()
+        if upstream_block:
+            changes.pop("unix:/run/bits-server/socket")
+            configuration, count = _UPSTREAM.subn(lambda _: upstream_block, configuration)
+            assert count == 1
         for line, replacement in changes.items():
             assert configuration.count(line) == 1, line
             configuration = configuration.replace(line, replacement)
@@ -144,6 +151,10 @@ class Nginx:
     @property
     def access_log(self) -> str:
         return (self._folder / "access.log").read_text()
+
+    def waiting_bodies(self) -> int:
+        """How many bodies of requests it keeps on the disk."""
+        return len(list((self._folder / "body").iterdir()))
 
     def reload(self) -> None:
         """Have it read its configuration again; returns when new workers serve."""
