@@ -39,8 +39,12 @@ class ProxiedServer(LiveServer):
         log_file: Path,
         certificate: Certificate,
         nginx_user: str = "root",
+        scratch: Path | None = None,
     ) -> None:
-        """``nginx_user``: whose files nginx may read, where the tests run as root."""
+        """``nginx_user``: whose files nginx may read, where the tests run as root.
+
+        ``scratch``: a folder of nginx's own, for bodies that wait among others.
+        """
         require_tool("nginx")
         # Of its own: the path of a socket may have 107 bytes at most.
         self._folder = tempfile.TemporaryDirectory(prefix="bits-")
@@ -51,9 +55,8 @@ class ProxiedServer(LiveServer):
         self._command = self._handed_over(self._command)
         self._default = self._handed_over(self._default)
         settings = _settings_of(folder, [*self._command, *(environment or {}).values()])
-        self.nginx = Nginx(
-            settings, self.socket_path, Path(self._folder.name), certificate, user=nginx_user
-        )
+        own = scratch or Path(self._folder.name)
+        self.nginx = Nginx(settings, self.socket_path, own, certificate, user=nginx_user)
         self.address = self.nginx.address
 
     def __enter__(self) -> ProxiedServer:
