@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import signal
 from collections.abc import Callable
@@ -11,10 +12,13 @@ import click
 from gunicorn.app.base import BaseApplication
 
 from bits_server.cli.greeting import greeting
-from bits_server.settings import Settings
+from bits_server.operations.log_setup import log_as_set
+from bits_server.settings import Settings, SettingsError
 
 # A Kerberos Authorization with 64 KB must pass, name and line end included.
 HEADER_FIELD_BYTES = (64 << 10) + 1024
+
+_log = logging.getLogger("bits_server")
 
 _ENDING = (signal.SIGTERM, signal.SIGINT, signal.SIGQUIT)
 
@@ -60,17 +64,30 @@ GUNICORN_SETTINGS: dict[str, Any] = {
 
 
 class EmbeddedServer(BaseApplication):  # type: ignore[misc]  # gunicorn brings no types
-    """Serves ``make_app()``, made anew in each worker process, until it is told to stop.
+    """Serves ``make_app(settings)``, made anew in each worker process, until it is told to stop.
 
-    Sockets that systemd hands over (LISTEN_FDS) are taken in place of ``bind``, by gunicorn.
+    SIGHUP reads the settings again, here in the master: where they cannot be used the last good
+    ones stay, while gunicorn by itself would halt, because its new workers cannot start.
     """
 
-    def __init__(self, settings: Settings, make_app: Callable[[], Any]) -> None:
+    def __init__(
+        self,
+        settings: Settings,
+        make_app: Callable[[Settings], Any],
+        read_settings: Callable[[], Settings],
+    ) -> None:
+        """``read_settings``: looks at them and at this machine again; raises SettingsError."""
         self._settings = settings
         self._make_app = make_app
+        self._read_settings = read_settings
+        self._has_begun = False
         super().__init__()
 
     def load_config(self) -> None:
+        """At the beginning, and again after each SIGHUP."""
+        if self._has_begun:
+            self._read_anew()
+        self._has_begun = True
         options = {
             **GUNICORN_SETTINGS,
             "bind": list(self._settings.bind),
@@ -82,7 +99,17 @@ class EmbeddedServer(BaseApplication):  # type: ignore[misc]  # gunicorn brings 
             self.cfg.set(name, value)
 
     def load(self) -> Any:
-        return self._make_app()
+        return self._make_app(self._settings)
+
+    def _read_anew(self) -> None:
+        try:
+            settings = self._read_settings()
+            log_as_set(settings)
+        except SettingsError as error:
+            _log.error("SIGHUP: the settings stay as they were: %s", error)
+            return
+        self._settings = settings
+        _log.info("SIGHUP: the settings were read again")
 
     def _greet(self, arbiter: Any) -> None:
         """Once the sockets listen: only now a port of 0 has become a number."""

@@ -9,9 +9,9 @@ from __future__ import annotations
 import ipaddress
 import re
 from dataclasses import dataclass
-from enum import Enum
 from urllib.parse import urlsplit
 
+from bits_server.settings.choices import Checksum, Durability, LogFormat, LogLevel
 from bits_server.settings.notification import (
     NotificationHeader,
     NotificationType,
@@ -23,7 +23,10 @@ from bits_server.settings.notification import (
 from bits_server.settings.refusals import SettingsError, require
 
 __all__ = [
+    "Checksum",
     "Durability",
+    "LogFormat",
+    "LogLevel",
     "NotificationHeader",
     "NotificationType",
     "NotifyAt",
@@ -44,14 +47,6 @@ _COUNTS = (
 )
 _HOST = re.compile(r"(?:[A-Za-z0-9._-]+|\[[0-9A-Fa-f:.]+\])(?::[0-9]{1,5})?", re.ASCII)
 _BIND = re.compile(r"(?:[A-Za-z0-9._-]*|\[[0-9A-Fa-f:.]+\]):[0-9]{1,5}|unix:.+|fd://[0-9]+")
-
-
-class Durability(Enum):
-    """What is on the disk, and not in memory only, before an Ack leaves."""
-
-    NONE = "none"  # the operating system decides
-    CLOSE = "close"  # Close-Session: the file and its name
-    FRAGMENT = "fragment"  # and each Fragment: its bytes
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,6 +86,7 @@ class VirtualDirectory:
     minimum_free_space: int = 0
     quota: int | None = None
     quota_per_user: int | None = None
+    checksum: Checksum = Checksum.NONE
 
     def __post_init__(self) -> None:
         _check_url(self.url)
@@ -179,6 +175,9 @@ class Settings:
     workers: int = 2
     threads: int = 16
     trusted_proxies: tuple[str, ...] = (UNIX,)
+    log_level: LogLevel = LogLevel.INFO
+    log_format: LogFormat = LogFormat.HUMAN
+    log_file: str = ""
 
     def __post_init__(self) -> None:
         if not self.virtual_directories:
@@ -195,6 +194,12 @@ class Settings:
             )
         for key, value in (("workers", self.workers), ("threads", self.threads)):
             require(1 <= value <= 1024, key, "must be between 1 and 1024", table="[server]")
+        require(
+            self.log_file == "" or self.log_file.startswith("/"),
+            "log_file",
+            "must be an absolute path, starting with /, or empty for standard error",
+            table="[server]",
+        )
         for proxy in self.trusted_proxies:
             _check_proxy(proxy)
         urls = [directory.url for directory in self.virtual_directories]

@@ -47,11 +47,11 @@ from bits_server.storage.record import (
     SessionRecord,
 )
 from bits_server.storage.replies import RESPONSE
-from bits_server.storage.session_folder import (
+from bits_server.storage.session_folder import FolderSession
+from bits_server.storage.session_parts import (
     PRIVATE_MODE,
     RECORD,
     REMOVED_PREFIX,
-    FolderSession,
     give_to_session_group,
 )
 from bits_server.storage.sweeping import SweepableFolder

@@ -21,7 +21,7 @@ from bits_server.storage.interface import Leftover, LeftoverKind, Sweep
 from bits_server.storage.limits import OWNERS_FOLDER, QUOTA_FOLDER, Admission, Limits
 from bits_server.storage.publication import REQUEST
 from bits_server.storage.record import RecordUnreadable, SessionRecord
-from bits_server.storage.session_folder import (
+from bits_server.storage.session_parts import (
     PRIVATE_MODE,
     RECORD,
     REMOVED_PREFIX,
