@@ -52,7 +52,12 @@ class ProxiedServer(LiveServer):
         self._default = self._handed_over(self._default)
         settings = _settings_of(folder, [*self._command, *(environment or {}).values()])
         self.nginx = Nginx(
-            settings, self.socket_path, Path(self._folder.name), certificate, user=nginx_user
+            settings,
+            self.socket_path,
+            Path(self._folder.name),
+            certificate,
+            user=nginx_user,
+            logs=log_file.with_name("nginx.log"),
         )
         self.address = self.nginx.address
 
