@@ -15,6 +15,8 @@ from bits_server.app import check_environment, create_app, make_cleanups
 from bits_server.protocol.content_range import ContentRange
 from bits_server.protocol.errors import BitsError
 from bits_server.sessions.cleanup import Cleanup
+from bits_server.sessions.cleanup_report import CleanupReport
+from bits_server.sessions.observer import AnsweredPacket
 from bits_server.settings import Settings, SettingsError, VirtualDirectory
 from bits_server.storage.record import SessionRecord
 from tests.support.bits_client import BitsClient
@@ -235,14 +237,20 @@ class Notebook:
     def expired(self, directory: str, record: SessionRecord) -> None:
         self.events.append(f"{directory} expired {record.destination}")
 
-    def cleaned_up(self, directory: str, summary: str) -> None:
-        self.events.append(f"{directory} cleaned up {summary}")
+    def cleaned_up(self, directory: str, report: CleanupReport) -> None:
+        self.events.append(f"{directory} cleaned up: {report}")
 
     def failed(
         self, directory: str, packet: str, session_id: str, destination: str, error: BitsError
     ) -> None:
         assert session_id
         self.events.append(f"{directory} {packet} to {destination}: {type(error).__name__}")
+
+    def answered(self, packet: AnsweredPacket) -> None:
+        assert packet.seconds >= 0
+        self.events.append(
+            f"{packet.directory} {packet.packet} answered, {packet.body_bytes} bytes"
+        )
 
 
 def test_the_observer_is_told_of_everything_that_happens(folder: Path) -> None:
@@ -256,12 +264,19 @@ def test_the_observer_is_told_of_everything_that_happens(folder: Path) -> None:
     client.cancel()
     assert notebook.events == [
         "/v1 created f.bin",
+        "/v1 Create-Session answered, 0 bytes",
         "/v1 bytes 0-2/5 of f.bin: 3",
+        "/v1 Fragment answered, 3 bytes",
         "/v1 bytes 3-4/5 of f.bin: 5",
+        "/v1 Fragment answered, 2 bytes",
         "/v1 closed f.bin",
+        "/v1 Close-Session answered, 0 bytes",
         "/v1 created g.bin",
+        "/v1 Create-Session answered, 0 bytes",
         "/v1 cancelled g.bin",
+        "/v1 Cancel-Session answered, 0 bytes",
         "/v1 CancelSession to /v1/g.bin: SessionNotFound",
+        "/v1 Cancel-Session answered, 0 bytes",
     ]
 
 

@@ -23,6 +23,7 @@ from tests.support.nginx import SHIPPED
 from tests.support.wire import InProcessSender
 
 ROOT = Path(__file__).parent.parent
+SIZES_OR_NONE = {"maximum_upload_size", "quota", "quota_per_user"}
 README = (ROOT / "README.md").read_text()
 DIRECTORY = VirtualDirectory(url="/upload", path="/srv/uploads")
 DEFAULTS = Settings((DIRECTORY,))
@@ -49,7 +50,7 @@ def test_every_key_is_described_with_its_default(key: str) -> None:
     default = getattr(subject, key)
     if key in ("url", "path"):
         expected = "must be given"
-    elif default is None and key != "maximum_upload_size":
+    elif default is None and key not in SIZES_OR_NONE:
         expected = "none"
     else:
         expected = f"`{show(default)}`"

@@ -49,6 +49,12 @@ def test_all_but_url_and_path_has_a_default() -> None:
         "notification_headers": (),
         "notification_ca_file": None,
         "maximum_reply_size": 1024**3,
+        "session_limit": 50,
+        "session_limit_per_address": 0,
+        "sessions_total": 10_000,
+        "minimum_free_space": 0,
+        "quota": None,
+        "quota_per_user": None,
     }
 
 
@@ -90,6 +96,12 @@ ACCEPTED: dict[str, list[Any]] = {
     "notification_headers": [(), (NotificationHeader("X-Key", "größe"),)],
     "notification_ca_file": [None, "/etc/ssl/own.pem"],
     "maximum_reply_size": [0, 1, 2**63],
+    "session_limit": [0, 50, 10**9],
+    "session_limit_per_address": [0, 50],
+    "sessions_total": [0, 10**9],
+    "minimum_free_space": [0, 2**40],
+    "quota": [None, 0, 2**63],
+    "quota_per_user": [None, 0, 2**63],
 }
 REFUSED: dict[str, list[Any]] = {
     "url": [
@@ -118,6 +130,12 @@ REFUSED: dict[str, list[Any]] = {
     "notification_timeout": [0, -1, 86_401],
     "notification_ca_file": ["", "own.pem"],
     "maximum_reply_size": [-1],
+    "session_limit": [-1],
+    "session_limit_per_address": [-1],
+    "sessions_total": [-1],
+    "minimum_free_space": [-1],
+    "quota": [-1],
+    "quota_per_user": [-1],
 }
 ACCEPTED_CASES = [(key, value) for key, values in ACCEPTED.items() for value in values]
 REFUSED_CASES = [(key, value) for key, values in REFUSED.items() for value in values]

@@ -10,6 +10,8 @@ import logging
 
 from bits_server.protocol.content_range import ContentRange
 from bits_server.protocol.errors import BitsError, UnexpectedFailure, hresult_name
+from bits_server.sessions.cleanup_report import CleanupReport
+from bits_server.sessions.observer import AnsweredPacket
 from bits_server.storage.record import NotificationOutcome, SessionRecord
 
 _log = logging.getLogger("bits_server")
@@ -72,8 +74,11 @@ class EventLog:
             "complete, but never closed by its client" if record.is_complete else "incomplete",
         )
 
-    def cleaned_up(self, directory: str, summary: str) -> None:
-        _log.info("%s cleaned up: %s", directory, summary)
+    def cleaned_up(self, directory: str, report: CleanupReport) -> None:
+        _log.info("%s cleaned up: %s", directory, report)
+
+    def answered(self, packet: AnsweredPacket) -> None:
+        """Refusals are logged with their reason, Fragments at DEBUG, both above."""
 
     def failed(
         self, directory: str, packet: str, session_id: str, destination: str, error: BitsError

@@ -173,6 +173,12 @@ DIRECTORY_KEYS: dict[str, Key] = {
     "notification_headers": HEADERS,
     "notification_ca_file": TEXT,
     "maximum_reply_size": SIZE,
+    "session_limit": NUMBER,
+    "session_limit_per_address": NUMBER,
+    "sessions_total": NUMBER,
+    "minimum_free_space": SIZE,
+    "quota": SIZE_OR_NONE,
+    "quota_per_user": SIZE_OR_NONE,
 }
 
 

@@ -210,6 +210,7 @@ class SessionManager:
         """The first Fragment says how long the file is, before its first byte is kept."""
         if session.record.total is None:
             self._refuse_gap(session, content_range)
+            session.reserve(content_range.total)
             session.save(replace(session.record, total=content_range.total))
 
     def _refuse_gap(self, session: StoredSession, content_range: ContentRange) -> None:

@@ -38,6 +38,10 @@ DAY = 86_400
 MINIMUM_SESSION_TIMEOUT = 3_600
 UNIX = "unix"  # whoever reaches a unix socket of ours
 
+_COUNTS = (
+    *("maximum_upload_size", "session_limit", "session_limit_per_address", "sessions_total"),
+    *("minimum_free_space", "quota", "quota_per_user"),
+)
 _HOST = re.compile(r"(?:[A-Za-z0-9._-]+|\[[0-9A-Fa-f:.]+\])(?::[0-9]{1,5})?", re.ASCII)
 _BIND = re.compile(r"(?:[A-Za-z0-9._-]*|\[[0-9A-Fa-f:.]+\]):[0-9]{1,5}|unix:.+|fd://[0-9]+")
 
@@ -81,14 +85,18 @@ class VirtualDirectory:
     notification_headers: tuple[NotificationHeader, ...] = ()
     notification_ca_file: str | None = None
     maximum_reply_size: int = 1 << 30
+    session_limit: int = 50
+    session_limit_per_address: int = 0
+    sessions_total: int = 10_000
+    minimum_free_space: int = 0
+    quota: int | None = None
+    quota_per_user: int | None = None
 
     def __post_init__(self) -> None:
         _check_url(self.url)
         require(self.path.startswith("/"), "path", "must be an absolute path, starting with /")
         if self.public_url is not None:
             _check_public_url(self.public_url)
-        if self.maximum_upload_size is not None:
-            require(self.maximum_upload_size >= 0, "maximum_upload_size", "must not be negative")
         require(
             self.maximum_fragment_size >= MINIMUM_FRAGMENT_BYTES,
             "maximum_fragment_size",
@@ -120,6 +128,9 @@ class VirtualDirectory:
             "must be at least 1h: a client waits for minutes between two tries",
         )
         require(self.cleanup_interval >= 1, "cleanup_interval", "must be at least 1 s")
+        for key in _COUNTS:
+            value = getattr(self, key)
+            require(value is None or value >= 0, key, "must not be negative")
         self._check_notification()
 
     @property

@@ -36,6 +36,7 @@ from bits_server.storage.disk import (
     write_all,
 )
 from bits_server.storage.interface import Buffer, DestinationPath, Reply
+from bits_server.storage.limits import Admission
 from bits_server.storage.publication import REQUEST, Publication
 from bits_server.storage.record import ClosedRecord, RecordUnreadable, SessionRecord
 
@@ -67,12 +68,14 @@ class FolderSession:
         path: str,
         rules: DiskRules,
         tree: DestinationTree,
+        admission: Admission,
         keep_closed: Callable[[ClosedRecord], None],
     ) -> None:
         """Open the folder ``path``. Raises SessionNotFound."""
         self._path = path
         self._rules = rules
         self._tree = tree
+        self._admission = admission
         self._keep_closed = keep_closed
         try:
             self._folder = os.open(path, FOLDER | os.O_NOFOLLOW)
@@ -109,6 +112,9 @@ class FolderSession:
     def save(self, record: SessionRecord, *, lasting: bool = False) -> None:
         rules = self._rules
         self._save(record, sync=rules.sync_on_close if lasting else rules.sync_each_fragment)
+
+    def reserve(self, total: int) -> None:
+        self._admission.reserve(self.record, total)
 
     def received_length(self) -> int:
         if self.record.is_complete:
@@ -194,6 +200,7 @@ class FolderSession:
         # First to a name that no packet can find: half a session is never met.
         removed = os.path.join(sessions, REMOVED_PREFIX + name)
         os.rename(self._path, removed)
+        self._admission.release(self.record)
         discard_removed(removed)
 
     def _keep_record(self, closed: ClosedRecord) -> None:

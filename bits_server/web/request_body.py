@@ -19,7 +19,10 @@ DRAIN_SECONDS = 300.0
 
 
 class RequestBody:
-    """The body of one request. ``has_failed``: where it ends is not known any more."""
+    """The body of one request. ``has_failed``: where it ends is not known any more.
+
+    ``read_bytes``: so far; ``read_seconds``: the time in which they were waited for.
+    """
 
     def __init__(self, environ: dict[str, Any]) -> None:
         self._input = environ["wsgi.input"]
@@ -27,6 +30,8 @@ class RequestBody:
         self._remaining = 0 if self._is_chunked else _content_length(environ)
         self._ended = not self._is_chunked and self._remaining == 0
         self.has_failed = False
+        self.read_bytes = 0
+        self.read_seconds = 0.0
         if not self._ended:
             _limit_silence(environ)
             if not self._is_chunked:
@@ -69,6 +74,7 @@ class RequestBody:
             return b""
         if not self._is_chunked:
             size = min(size, self._remaining)
+        began = time.monotonic()
         try:
             block: bytes | memoryview = self._input.read(size)
         except TimeoutError as error:
@@ -79,10 +85,13 @@ class RequestBody:
         except Exception as error:  # each WSGI server has its own types for a broken body
             self.has_failed = True
             raise MalformedPacket(f"the body could not be read: {error!r}") from error
+        finally:
+            self.read_seconds += time.monotonic() - began
         self._count(len(block))
         return block
 
     def _count(self, received: int) -> None:
+        self.read_bytes += received
         if self._is_chunked:
             self._ended = received == 0
             return

@@ -24,6 +24,7 @@ from bits_server.protocol.errors import (
 )
 from bits_server.protocol.headers import RequestHeaders
 from bits_server.protocol.packets import parse_packet
+from bits_server.sessions.cleanup_report import CleanupReport
 from bits_server.sessions.destination import parse_destination
 from bits_server.storage.record import SessionRecord
 
@@ -115,8 +116,9 @@ def test_an_expired_session_is_told_and_is_a_warning_where_somebody_will_miss_th
 
 def test_a_clean_up_is_told_with_what_it_did() -> None:
     with written() as lines:
-        EventLog().cleaned_up("/upload", "3 sessions found")
-    assert lines == ["INFO /upload cleaned up: 3 sessions found"]
+        EventLog().cleaned_up("/upload", CleanupReport(found=3, closed_records=2))
+    told = "3 sessions found, 0 expired and removed, 2 closed records removed"
+    assert lines == [f"INFO /upload cleaned up: {told}"]
 
 
 @pytest.mark.parametrize("kind", [kind for kind in ERROR_TABLE if kind is not UnexpectedFailure])

@@ -64,6 +64,12 @@ directories = st.builds(
     notification_timeout=st.integers(1, DAY),
     notification_ca_file=st.none() | texts.map(lambda text: "/" + text),
     maximum_reply_size=sizes,
+    session_limit=st.integers(0, 10**6),
+    session_limit_per_address=st.integers(0, 10**6),
+    sessions_total=st.integers(0, 10**6),
+    minimum_free_space=sizes,
+    quota=st.none() | sizes,
+    quota_per_user=st.none() | sizes,
 )
 any_settings = st.builds(
     Settings,
@@ -148,6 +154,12 @@ def test_a_file_with_what_is_needed_has_the_defaults(tmp_path: Path) -> None:
         ('notification_timeout = "1min"', 60),
         ('notification_ca_file = "/etc/own.pem"', "/etc/own.pem"),
         ('maximum_reply_size = "1MiB"', 1 << 20),
+        ("session_limit = 5", 5),
+        ("session_limit_per_address = 5", 5),
+        ("sessions_total = 0", 0),
+        ('minimum_free_space = "1GiB"', 1 << 30),
+        ('quota = "1TiB"', 1 << 40),
+        ('quota_per_user = "none"', None),
         ("notification_headers = {}", ()),
         ('notification_headers = { X-Key = "x" }', (NotificationHeader("X-Key", "x"),)),
     ],
@@ -250,6 +262,12 @@ class TestDefaults:
             "notification_headers": {"X-Key": "x"},
             "notification_ca_file": "/etc/own.pem",
             "maximum_reply_size": "1MiB",
+            "session_limit": 5,
+            "session_limit_per_address": 5,
+            "sessions_total": 5,
+            "minimum_free_space": "1GiB",
+            "quota": "1TiB",
+            "quota_per_user": "1GiB",
         }
         assert DIRECTORY_KEYS.keys() - given.keys() == {
             *("url", "path", "public_url", "upload_enabled")

@@ -83,6 +83,8 @@ class Nginx:
         self._folder = folder
         self._logs = logs or folder / "nginx.log"
         self._listeners = [socket.create_server(("127.0.0.1", 0), backlog=512) for _ in range(2)]
+        for listener in self._listeners:
+            listener.setblocking(False)  # nginx takes that for granted in what it is handed
         self.address, self.tls_address = [each.getsockname() for each in self._listeners]
         self._process: subprocess.Popen[bytes] | None = None
         changes = {
@@ -143,6 +145,12 @@ class Nginx:
         finally:
             for listener in self._listeners:
                 listener.close()
+
+    @property
+    def pid(self) -> int:
+        """Of the process that started the workers."""
+        assert self._process is not None
+        return self._process.pid
 
     @property
     def log(self) -> str:

@@ -39,8 +39,12 @@ class ProxiedServer(LiveServer):
         log_file: Path,
         certificate: Certificate,
         nginx_user: str = "root",
+        scratch: Path | None = None,
     ) -> None:
-        """``nginx_user``: whose files nginx may read, where the tests run as root."""
+        """``nginx_user``: whose files nginx may read, where the tests run as root.
+
+        ``scratch``: a folder of nginx's own, for bodies that wait among others.
+        """
         require_tool("nginx")
         # Of its own: the path of a socket may have 107 bytes at most.
         self._folder = tempfile.TemporaryDirectory(prefix="bits-")
@@ -54,7 +58,7 @@ class ProxiedServer(LiveServer):
         self.nginx = Nginx(
             settings,
             self.socket_path,
-            Path(self._folder.name),
+            scratch or Path(self._folder.name),
             certificate,
             user=nginx_user,
             logs=log_file.with_name("nginx.log"),
