@@ -14,6 +14,7 @@ import pytest
 from tests.conftest import ServerMaker
 from tests.support.bits_client import BitsClient, assert_success
 from tests.support.live_server import LiveServer
+from tests.support.server_application import ServerApplication
 from tests.support.tools import require_tool
 from tests.support.waiting import wait_until
 from tests.support.wire import WireSender
@@ -144,3 +145,30 @@ def test_the_socket_of_systemd_is_taken_in_place_of_bind(folder: Path, tmp_path:
             assert server.wait(30) == 0
         assert path.exists(), "the socket is systemd's to remove"
     assert (folder / "f.bin").read_bytes() == b"content"
+
+
+def test_gunicorn_believes_nobody_what_trusted_proxies_does_not(
+    folder: Path, tmp_path: Path
+) -> None:
+    """Neither of the scheme nor of the path, whatever the environment tells gunicorn."""
+    with ServerApplication() as application:
+        settings = tmp_path / "settings.toml"
+        settings.write_text(
+            f'[[virtual_directory]]\nurl = "/upload"\npath = "{folder}"\n'
+            f'notification_type = "by-value"\nnotification_url = "{application.url}"\n'
+        )
+        with (
+            LiveServer(
+                options=["--settings", str(settings)],
+                environment={"FORWARDED_ALLOW_IPS": "*"},
+                log_file=tmp_path / "server.log",
+            ) as server,
+            server.sender() as sender,
+        ):
+            client = BitsClient(sender)
+            lies = {"X_Forwarded_Proto": "https", "X_Forwarded_For": "203.0.113.9"}
+            assert_success(client.create(SCRIPT_NAME="/elsewhere", **lies))
+            assert_success(client.fragment(b"abc", 0, 3, **lies))
+        told = application.notifications[0].headers["bits-original-request-url"]
+        assert told == "http://bits.test/upload/f.bin"
+        assert "203.0.113.9" not in server.log

@@ -55,8 +55,14 @@ class ProxiedServer(LiveServer):
         self._command = self._handed_over(self._command)
         self._default = self._handed_over(self._default)
         settings = _settings_of(folder, [*self._command, *(environment or {}).values()])
-        own = scratch or Path(self._folder.name)
-        self.nginx = Nginx(settings, self.socket_path, own, certificate, user=nginx_user)
+        self.nginx = Nginx(
+            settings,
+            self.socket_path,
+            scratch or Path(self._folder.name),
+            certificate,
+            user=nginx_user,
+            logs=log_file.with_name("nginx.log"),
+        )
         self.address = self.nginx.address
 
     def __enter__(self) -> ProxiedServer:

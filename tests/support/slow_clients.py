@@ -35,11 +35,14 @@ class SlowClients:
     def __exit__(self, *_: object) -> None:
         self._end.set()
         self._thread.join()
-        for connection, left in zip(self._connections, self._left, strict=True):
-            connection.sendall(left)
-        for connection in self._connections:
-            self.answers.append(connection.recv(65536).split(b"\r\n", 1)[0])
-            connection.close()
+        try:
+            for connection, left in zip(self._connections, self._left, strict=True):
+                connection.sendall(left)
+            for connection in self._connections:
+                self.answers.append(connection.recv(65536).split(b"\r\n", 1)[0])
+        finally:
+            for connection in self._connections:
+                connection.close()
 
     def _trickle(self) -> None:
         while not self._end.wait(STEP_SECONDS):
