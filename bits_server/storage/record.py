@@ -10,6 +10,7 @@ import json
 import math
 import re
 from dataclasses import MISSING, dataclass, fields
+from functools import lru_cache
 from typing import Any, Self, get_type_hints
 
 from bits_server.protocol.errors import SessionNotFound
@@ -151,6 +152,10 @@ class SessionRecord(_Json):
         if self.is_complete and self.total is None:
             return "complete, but without a total"
         return _nonsense(self.guid, self.created)
+
+
+# A packet reads its record up to three times, and mostly finds the bytes of the last time.
+parse_record = lru_cache(maxsize=256)(SessionRecord.from_json)
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,7 +13,7 @@ import os
 import shutil
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from functools import lru_cache, partial
+from functools import partial
 from typing import BinaryIO
 
 from bits_server.protocol.errors import (
@@ -38,7 +38,7 @@ from bits_server.storage.disk import (
 from bits_server.storage.interface import Buffer, DestinationPath, Reply
 from bits_server.storage.limits import Admission
 from bits_server.storage.publication import REQUEST, Publication
-from bits_server.storage.record import ClosedRecord, RecordUnreadable, SessionRecord
+from bits_server.storage.record import ClosedRecord, RecordUnreadable, SessionRecord, parse_record
 
 RECORD = "session.json"
 NOTIFYING = "notifying"
@@ -46,14 +46,10 @@ REMOVED_PREFIX = ".removed-"
 PRIVATE_MODE = 0o600
 
 
-# A packet reads the record up to three times, and mostly finds the bytes of the last time.
-_parsed = lru_cache(maxsize=256)(SessionRecord.from_json)
-
-
 def read_record(folder: int) -> SessionRecord:
     """The record in an open session folder. Raises SessionNotFound where there is none."""
     try:
-        return _parsed(read_file(RECORD, folder))
+        return parse_record(read_file(RECORD, folder))
     except FileNotFoundError as error:
         raise SessionNotFound("the session has no record: it was never wholly made") from error
     except RecordUnreadable as error:
