@@ -44,7 +44,8 @@ def test_the_log_names_the_client_and_not_nginx(proxied_server: ProxiedServer) -
         client = BitsClient(sender)
         for name in ("X_Forwarded_For", "X_Real_IP", "Forwarded"):
             assert_success(client.create(**{name: "203.0.113.9"}))
-    assert re.findall(r" for ([\d.]+)$", proxied_server.log, re.M) == ["127.0.0.5"] * 3
+    created = r" Create-Session '.*' from ([\d.]+): 200, "
+    assert re.findall(created, proxied_server.log) == ["127.0.0.5"] * 3
 
 
 def test_uploads_with_tls(
@@ -190,7 +191,8 @@ def test_several_machines_by_url(tmp_path: Path, certificate: Certificate) -> No
     assert all(found), "both machines have their share"
     assert sum(len(files) for files in found) == len(contents)
     log = (tmp_path / "one.log").read_text() + (tmp_path / "two.log").read_text()
-    assert log.count(" for 127.0.0.5\n") == len(contents)
+    created = re.findall(r" Create-Session '.*' from 127\.0\.0\.5: 200, ", log)
+    assert len(created) == len(contents)
 
 
 def test_uploads_go_on_while_nginx_is_reloaded_and_the_server_restarted(
