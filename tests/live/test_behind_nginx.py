@@ -7,6 +7,7 @@ import hashlib
 import os
 import random
 import re
+import signal
 import ssl
 import subprocess
 import tempfile
@@ -212,6 +213,8 @@ def test_uploads_go_on_while_nginx_is_reloaded_and_the_server_restarted(
             before = acks_of(clients)
             wait_until(lambda before=before: acks_of(clients) > before + 20)  # type: ignore[misc]
             proxied_server.nginx.reload()
+            os.kill(proxied_server.pid, signal.SIGHUP)
+            wait_until(lambda before=before: acks_of(clients) > before + 100)  # type: ignore[misc]
             assert proxied_server.terminate().wait(30) == 0
             proxied_server.start()
             rounds += 1

@@ -85,6 +85,10 @@ class Nginx:
         self._listeners = [socket.create_server(("127.0.0.1", 0), backlog=512) for _ in range(2)]
         for listener in self._listeners:
             listener.setblocking(False)  # nginx takes that for granted in what it is handed
+        for listener in self._listeners:
+            # nginx takes them as they are. One that blocks stops the worker that comes too late for
+            # a connection which woke both.
+            listener.setblocking(False)
         self.address, self.tls_address = [each.getsockname() for each in self._listeners]
         self._process: subprocess.Popen[bytes] | None = None
         changes = {
