@@ -3,7 +3,7 @@
 The public API is what ``__all__`` names; all else may change from one version to the next.
 """
 
-from bits_server.app import create_app
+from bits_server.app import create_app, create_apps
 from bits_server.settings import (
     Durability,
     NotificationHeader,
@@ -27,4 +27,5 @@ __all__ = [
     "VirtualDirectory",
     "__version__",
     "create_app",
+    "create_apps",
 ]

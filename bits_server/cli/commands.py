@@ -70,7 +70,7 @@ def serve(
     # Looked at here, where a message can be read, and not in each worker.
     settings = _usable(dataclasses.replace(settings, **changes), file)
     set_up_logging()
-    EmbeddedServer(settings, lambda: create_app(settings)).run()
+    EmbeddedServer(settings, create_app).run()
 
 
 @main.command()

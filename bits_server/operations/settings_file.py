@@ -147,6 +147,7 @@ SERVER_KEYS: dict[str, Key] = {
     "workers": NUMBER,
     "threads": NUMBER,
     "trusted_proxies": TEXTS,
+    "metrics_bind": TEXT,
 }
 
 DIRECTORY_KEYS: dict[str, Key] = {
