@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import socket
 from collections.abc import Callable, Iterable
+from functools import lru_cache
 from typing import Any
 
 from bits_server.web.trusted_proxies import WsgiApplication
@@ -46,7 +47,7 @@ def names_of(bind: str) -> list[SocketName]:
     Raises OSError.
     """
     if bind.startswith("unix:"):
-        return [(socket.AF_UNIX, bind.removeprefix("unix:"))]
+        return [(socket.AF_UNIX, _real_path(bind.removeprefix("unix:")))]
     if bind.startswith("fd://"):
         with socket.socket(fileno=os.dup(int(bind.removeprefix("fd://")))) as listener:
             return [name_of(listener)]
@@ -57,9 +58,16 @@ def names_of(bind: str) -> list[SocketName]:
 
 
 def name_of(connection: Any) -> SocketName:
-    """What the kernel calls our end."""
+    """What the kernel calls our end; a path is that of the file, whatever links led to it."""
     name = connection.getsockname()
-    return connection.family, (name[0], name[1]) if isinstance(name, tuple) else os.fsdecode(name)
+    if isinstance(name, tuple):
+        return connection.family, (name[0], name[1])
+    return connection.family, _real_path(os.fsdecode(name))
+
+
+@lru_cache(maxsize=64)  # a server has a few
+def _real_path(path: str) -> str:
+    return path if path.startswith("\0") else os.path.realpath(path)
 
 
 def bind_of(listener: Any) -> str:

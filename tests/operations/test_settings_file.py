@@ -76,6 +76,7 @@ any_settings = st.builds(
     ).map(tuple),
     workers=st.integers(1, 1024),
     threads=st.integers(1, 1024),
+    metrics_bind=st.sampled_from(["", "127.0.0.1:9108", "unix:/run/bits-server/metrics"]),
 )
 
 
@@ -160,11 +161,11 @@ def test_a_key_is_read(tmp_path: Path, line: str, value: object) -> None:
 def test_the_server_table_is_read(tmp_path: Path) -> None:
     text = (
         '[server]\nbind = ["[::]:80", "unix:/run/s"]\nworkers = 4\nthreads = 8\n'
-        'trusted_proxies = ["127.0.0.1"]\n' + NEEDED
+        'trusted_proxies = ["127.0.0.1"]\nmetrics_bind = "fd://4"\n' + NEEDED
     )
     loaded = load(tmp_path, text)
     assert (loaded.bind, loaded.workers, loaded.threads) == (("[::]:80", "unix:/run/s"), 4, 8)
-    assert loaded.trusted_proxies == ("127.0.0.1",)
+    assert (loaded.trusted_proxies, loaded.metrics_bind) == (("127.0.0.1",), "fd://4")
 
 
 class TestNotificationHeaders:
