@@ -39,12 +39,18 @@ def create_app(
     """
     if not settings.metrics_bind:
         return _uploads(settings, observer or EventLog(), clean_up)
+    if settings.metrics_bind.startswith("fd:"):
+        raise SettingsError(
+            "metrics_bind",
+            "a descriptor is for bits-server serve only: name HOST:PORT or unix:PATH",
+            table="[server]",
+        )
     uploads, metrics = create_apps(settings, observer, clean_up=clean_up)
     try:
         return ClosedAddress(uploads, metrics, settings.metrics_bind)
     except OSError as error:
         raise SettingsError(
-            "metrics_bind", f"{settings.metrics_bind!r}: {error.strerror}", table="[server]"
+            "metrics_bind", f"{settings.metrics_bind!r}: {error}", table="[server]"
         ) from error
 
 

@@ -46,12 +46,6 @@ def _end_when_told() -> None:
 _metrics_folder = MetricsFolder()
 
 
-def prepare(arbiter: Any) -> None:
-    """In the master, before anything else."""
-    lose_no_signal(arbiter)
-    _metrics_folder.on_starting(arbiter)
-
-
 GUNICORN_SETTINGS: dict[str, Any] = {
     "worker_class": "gthread",
     # A BITS client comes back on its connection; longer than nginx keeps one to us (60 s), so that
@@ -64,7 +58,8 @@ GUNICORN_SETTINGS: dict[str, Any] = {
     "control_socket_disable": True,
     # The sign of life of a worker is a file; on a slow disk it would stop the worker.
     "worker_tmp_dir": "/dev/shm" if os.path.isdir("/dev/shm") else None,
-    "on_starting": prepare,
+    "on_starting": lose_no_signal,
+    "when_ready": _metrics_folder.when_ready,
     "pre_fork": _metrics_folder.pre_fork,
     "post_fork": _metrics_folder.post_fork,
     "on_exit": _metrics_folder.on_exit,
@@ -103,8 +98,7 @@ class EmbeddedServer(BaseApplication):  # type: ignore[misc]  # gunicorn brings 
             "on_reload": self._open_closed_address,
         }
         if not self._settings.metrics_bind:
-            options["on_starting"] = lose_no_signal
-            for hook in ("pre_fork", "post_fork", "on_exit"):
+            for hook in ("pre_fork", "post_fork", "on_exit", "on_reload"):
                 del options[hook]
         for name, value in options.items():
             self.cfg.set(name, value)
@@ -114,7 +108,8 @@ class EmbeddedServer(BaseApplication):  # type: ignore[misc]  # gunicorn brings 
 
     def _get_ready(self, arbiter: Any) -> None:
         """Once the sockets listen: only now a port of 0 has become a number."""
-        self._open_closed_address(arbiter)
+        if self._settings.metrics_bind:
+            self._open_closed_address(arbiter)
         listeners = [each for each in arbiter.LISTENERS if each is not self._closed_listener]
         if not listeners:
             raise SettingsError(
@@ -122,6 +117,8 @@ class EmbeddedServer(BaseApplication):  # type: ignore[misc]  # gunicorn brings 
                 "the only socket that was handed over is this one: none is left for uploads",
                 table="[server]",
             )
+        if self._settings.metrics_bind:
+            _metrics_folder.when_ready(arbiter)
         click.echo(greeting(self._settings, [each.getsockname() for each in listeners]))
 
     def _open_closed_address(self, arbiter: Any) -> None:
@@ -129,8 +126,8 @@ class EmbeddedServer(BaseApplication):  # type: ignore[misc]  # gunicorn brings 
 
         It cannot just be named in ``bind``: of addresses and descriptors gunicorn takes one kind.
         """
-        if not self._settings.metrics_bind or self._closed_listener in arbiter.LISTENERS:
-            return
+        if self._closed_listener in arbiter.LISTENERS:
+            return  # gunicorn was told to reload, and kept its sockets
         names = _names_of(self._settings.metrics_bind) if self._names is None else self._names
         found = [each for each in arbiter.LISTENERS if name_of(each) in names]
         if found and not (arbiter.systemd or arbiter.master_pid):

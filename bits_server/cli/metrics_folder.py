@@ -31,8 +31,8 @@ class MetricsFolder:
         self._parent = parent or in_memory
         self.path = ""
 
-    def on_starting(self, arbiter: Any) -> None:
-        """Make the folder, in the master."""
+    def when_ready(self, arbiter: Any) -> None:
+        """Make the folder, in the master, before there are workers."""
         _remove_abandoned(self._parent)
         self.path, folder = _make_locked(self._parent)
         # gunicorn's workers may have another user than its master.

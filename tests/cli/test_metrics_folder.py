@@ -27,7 +27,7 @@ def folders(parent: Path) -> list[str]:
 def test_each_start_has_a_private_folder_of_its_own(tmp_path: Path) -> None:
     first, second = MetricsFolder(str(tmp_path)), MetricsFolder(str(tmp_path))
     for each in (first, second):
-        each.on_starting(arbiter())
+        each.when_ready(arbiter())
         assert Path(each.path).stat().st_mode & 0o777 == 0o700
     assert first.path != second.path
     assert len(folders(tmp_path)) == 2
@@ -44,7 +44,7 @@ from types import SimpleNamespace
 from bits_server.cli.metrics_folder import MetricsFolder
 folder = MetricsFolder(sys.argv[1])
 config = SimpleNamespace(uid=os.geteuid(), gid=os.getegid())
-folder.on_starting(SimpleNamespace(cfg=config))
+folder.when_ready(SimpleNamespace(cfg=config))
 open(os.path.join(folder.path, "counter_0.db"), "w").close()
 os.kill(os.getpid(), 9)
 """
@@ -52,7 +52,7 @@ os.kill(os.getpid(), 9)
 
 def test_what_a_kill_left_is_removed_by_the_next_start_and_nothing_else(tmp_path: Path) -> None:
     in_use = MetricsFolder(str(tmp_path))
-    in_use.on_starting(arbiter())
+    in_use.when_ready(arbiter())
     ran = subprocess.run([sys.executable, "-c", KILLED, str(tmp_path)], capture_output=True)
     assert ran.returncode == -9, ran.stderr
     (tmp_path / "of somebody else").mkdir()
@@ -61,7 +61,7 @@ def test_what_a_kill_left_is_removed_by_the_next_start_and_nothing_else(tmp_path
     left = set(folders(tmp_path))
     assert len(left) == 5
     new = MetricsFolder(str(tmp_path))
-    new.on_starting(arbiter())
+    new.when_ready(arbiter())
     expected = {"of somebody else", f"{PREFIX}file", f"{PREFIX}link"}
     assert set(folders(tmp_path)) == expected | {Path(in_use.path).name, Path(new.path).name}
     assert left & set(folders(tmp_path)) == expected | {Path(in_use.path).name}
@@ -72,7 +72,7 @@ def test_a_folder_of_another_user_is_left(tmp_path: Path) -> None:
     other = tmp_path / f"{PREFIX}other"
     other.mkdir()
     os.chown(other, 54_321, 54_321)
-    MetricsFolder(str(tmp_path)).on_starting(arbiter())
+    MetricsFolder(str(tmp_path)).when_ready(arbiter())
     assert other.is_dir()
 
 

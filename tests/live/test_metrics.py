@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import re
 import shutil
 import signal
+import socket
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
+
+import pytest
 
 from bits_server.cli.metrics_folder import PREFIX, SHARED_MEMORY
 from tests.conftest import ServerMaker
@@ -307,6 +311,45 @@ def test_a_gunicorn_of_ones_own_tells_metrics_at_one_of_its_addresses(
             found = Exposition(sender.send("GET", "/metrics").body)
             assert BitsClient(sender).ping().status == 404
     assert found.value("packets_total", outcome="taken") == 3
+
+
+@pytest.mark.parametrize("is_handed_over", [True, False])
+def test_sockets_that_systemd_hands_over_may_have_the_closed_one_among_them(
+    folder: Path, tmp_path: Path, is_handed_over: bool
+) -> None:
+    """Otherwise it is opened as the settings say."""
+    with ExitStack() as stack:
+        uploads, closed = (
+            stack.enter_context(socket.create_server(("127.0.0.1", 0))) for _ in range(2)
+        )
+        address = closed.getsockname()
+        if not is_handed_over:
+            closed.close()
+        settings = tmp_path / "settings.toml"
+        settings.write_text(
+            f'[server]\nmetrics_bind = "localhost:{address[1]}"\n'
+            f'[[virtual_directory]]\nurl = "/upload"\npath = "{folder}"\n'
+        )
+        handed = [uploads, closed] if is_handed_over else [uploads]
+        # Descriptors from 3 on; by way of higher ones, which none of those can be.
+        numbers = [fcntl.fcntl(each, fcntl.F_DUPFD_CLOEXEC, 50) for each in handed]
+        moved = " ".join(f"{at}<&{number}" for at, number in enumerate(numbers, 3))
+        serve = f"exec {sys.executable} -m bits_server serve --settings {settings} {moved}"
+        script = f"export LISTEN_PID=$$ LISTEN_FDS={len(handed)}; {serve}"
+        log = stack.enter_context((tmp_path / "log").open("wb"))
+        process = subprocess.Popen(["bash", "-c", script], pass_fds=numbers, stdout=log, stderr=log)
+        try:
+            with WireSender(uploads.getsockname()) as sender:
+                assert_success(BitsClient(sender).ping())
+                assert sender.send("GET", "/healthz").status == 404
+            with WireSender(address) as sender:
+                assert sender.send("GET", "/healthz").status == 200
+                assert BitsClient(sender).ping().status == 404
+        finally:
+            process.terminate()
+            assert process.wait(30) == 0
+            for number in numbers:
+                os.close(number)
 
 
 def test_a_closed_address_where_uploads_come_in_is_refused_at_start(
