@@ -5,7 +5,10 @@ The public API is what ``__all__`` names; all else may change from one version t
 
 from bits_server.app import create_app, create_apps
 from bits_server.settings import (
+    Checksum,
     Durability,
+    LogFormat,
+    LogLevel,
     NotificationHeader,
     NotificationType,
     NotifyAt,
@@ -18,7 +21,10 @@ from bits_server.version import VERSION
 __version__ = VERSION
 
 __all__ = [
+    "Checksum",
     "Durability",
+    "LogFormat",
+    "LogLevel",
     "NotificationHeader",
     "NotificationType",
     "NotifyAt",

@@ -5,6 +5,7 @@ from __future__ import annotations
 import grp
 import os
 from collections.abc import Callable
+from dataclasses import fields
 
 from bits_server.notification.http_client import HttpBackEndClient
 from bits_server.operations.census import Census
@@ -23,6 +24,7 @@ from bits_server.settings import Durability, Settings, SettingsError, VirtualDir
 from bits_server.storage.disk import DiskRules
 from bits_server.storage.filesystem import FilesystemStore, refuse_unusable
 from bits_server.storage.interface import FolderUnusable
+from bits_server.storage.limits import Limits
 from bits_server.web.application import BitsApplication
 from bits_server.web.trusted_proxies import TrustedProxies, WsgiApplication
 
@@ -177,8 +179,12 @@ def _back_end_client(directory: VirtualDirectory, table: str) -> HttpBackEndClie
 
 
 def _store(directory: VirtualDirectory, table: str) -> FilesystemStore:
+    limits = Limits(**{each.name: getattr(directory, each.name) for each in fields(Limits)})
     return FilesystemStore(
-        directory.path, _disk_rules(directory, table), create_folders=directory.create_folders
+        directory.path,
+        _disk_rules(directory, table),
+        create_folders=directory.create_folders,
+        limits=limits,
     )
 
 

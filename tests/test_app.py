@@ -240,7 +240,7 @@ class Notebook:
     def cleaned_up(self, directory: str, report: CleanupReport) -> None:
         self.events.append(f"{directory} cleaned up: {report}")
 
-    def failed(
+    def failed(  # of what is no packet
         self, directory: str, packet: str, session_id: str, destination: str, error: BitsError
     ) -> None:
         assert session_id
@@ -248,9 +248,10 @@ class Notebook:
 
     def answered(self, packet: AnsweredPacket) -> None:
         assert packet.seconds >= 0
-        self.events.append(
-            f"{packet.directory} {packet.packet} answered, {packet.body_bytes} bytes"
-        )
+        outcome = f"{packet.body_bytes} bytes"
+        if packet.error is not None:
+            outcome = f"{packet.destination}: {type(packet.error).__name__}"
+        self.events.append(f"{packet.directory} {packet.packet} answered, {outcome}")
 
 
 def test_the_observer_is_told_of_everything_that_happens(folder: Path) -> None:
@@ -275,8 +276,7 @@ def test_the_observer_is_told_of_everything_that_happens(folder: Path) -> None:
         "/v1 Create-Session answered, 0 bytes",
         "/v1 cancelled g.bin",
         "/v1 Cancel-Session answered, 0 bytes",
-        "/v1 CancelSession to /v1/g.bin: SessionNotFound",
-        "/v1 Cancel-Session answered, 0 bytes",
+        "/v1 Cancel-Session answered, /v1/g.bin: SessionNotFound",
     ]
 
 
@@ -288,7 +288,7 @@ def test_without_an_observer_what_happens_is_logged(
     client = BitsClient(InProcessSender(app), "/v1/f.bin")
     with caplog.at_level(logging.INFO, "bits_server"):
         client.upload(b"hello")
-    assert [client.session_id in message for message in caplog.messages] == [True, True]
+    assert [client.session_id in message for message in caplog.messages] == [True] * 4
 
 
 def test_two_virtual_directories_keep_their_files_apart(tmp_path: Path) -> None:

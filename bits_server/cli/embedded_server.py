@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import signal
 from collections.abc import Callable
@@ -10,16 +11,17 @@ from typing import Any
 
 import click
 from gunicorn.app.base import BaseApplication
-from gunicorn.config import Config
-from gunicorn.sock import create_sockets
 
 from bits_server.cli.greeting import greeting
 from bits_server.cli.metrics_folder import MetricsFolder
-from bits_server.operations.closed_address import SocketName, bind_of, name_of, names_of
+from bits_server.cli.metrics_listener import MetricsListener
+from bits_server.operations.log_setup import log_as_set
 from bits_server.settings import Settings, SettingsError
 
 # A Kerberos Authorization with 64 KB must pass, name and line end included.
 HEADER_FIELD_BYTES = (64 << 10) + 1024
+
+_log = logging.getLogger("bits_server")
 
 _ENDING = (signal.SIGTERM, signal.SIGINT, signal.SIGQUIT)
 
@@ -74,31 +76,42 @@ GUNICORN_SETTINGS: dict[str, Any] = {
 class EmbeddedServer(BaseApplication):  # type: ignore[misc]  # gunicorn brings no types
     """Serves ``make_app(settings)``, made anew in each worker process, until it is told to stop.
 
+    SIGHUP reads the settings again, here in the master: where they cannot be used the last good
+    ones stay, while gunicorn by itself would halt, because its new workers cannot start.
+
     Sockets that systemd hands over (LISTEN_FDS) are taken in place of ``bind``, by gunicorn; one of
     them may be that of ``metrics_bind``. ``make_app`` gets the address that it has become.
     """
 
-    def __init__(self, settings: Settings, make_app: Callable[[Settings], Any]) -> None:
-        """Raises SettingsError."""
+    def __init__(
+        self,
+        settings: Settings,
+        make_app: Callable[[Settings], Any],
+        read_settings: Callable[[], Settings],
+    ) -> None:
+        """``read_settings``: looks at them and at this machine again; raises SettingsError."""
         self._settings = settings
         self._make_app = make_app
-        self._closed_listener: Any = None
-        # A descriptor is looked at now: once it has listeners gunicorn closes the originals.
-        is_descriptor = settings.metrics_bind.startswith("fd:")
-        self._names = _names_of(settings.metrics_bind) if is_descriptor else None
+        self._read_settings = read_settings
+        self._has_begun = False
+        self._metrics = MetricsListener(settings.metrics_bind)
         super().__init__()
 
     def load_config(self) -> None:
+        """At the beginning, and again after each SIGHUP."""
+        if self._has_begun:
+            self._read_anew()
+        self._has_begun = True
         options = {
             **GUNICORN_SETTINGS,
             "bind": list(self._settings.bind),
             "workers": self._settings.workers,
             "threads": self._settings.threads,
             "when_ready": self._get_ready,
-            "on_reload": self._open_closed_address,
+            "on_reload": self._open_metrics,
         }
         if not self._settings.metrics_bind:
-            for hook in ("pre_fork", "post_fork", "on_exit", "on_reload"):
+            for hook in ("pre_fork", "post_fork", "on_exit"):
                 del options[hook]
         for name, value in options.items():
             self.cfg.set(name, value)
@@ -106,45 +119,26 @@ class EmbeddedServer(BaseApplication):  # type: ignore[misc]  # gunicorn brings 
     def load(self) -> Any:
         return self._make_app(self._settings)
 
+    def _read_anew(self) -> None:
+        try:
+            # Where metrics are told stays as it is until the next start.
+            settings = replace(self._read_settings(), metrics_bind=self._metrics.bind)
+            log_as_set(settings)
+        except SettingsError as error:
+            _log.error("SIGHUP: the settings stay as they were: %s", error)
+            return
+        self._settings = settings
+        _log.info("SIGHUP: the settings were read again")
+
     def _get_ready(self, arbiter: Any) -> None:
         """Once the sockets listen: only now a port of 0 has become a number."""
-        if self._settings.metrics_bind:
-            self._open_closed_address(arbiter)
-        listeners = [each for each in arbiter.LISTENERS if each is not self._closed_listener]
-        if not listeners:
-            raise SettingsError(
-                "metrics_bind",
-                "the only socket that was handed over is this one: none is left for uploads",
-                table="[server]",
-            )
+        addresses = [each.getsockname() for each in self._open_metrics(arbiter)]
         if self._settings.metrics_bind:
             _metrics_folder.when_ready(arbiter)
-        click.echo(greeting(self._settings, [each.getsockname() for each in listeners]))
+        click.echo(greeting(self._settings, addresses))
 
-    def _open_closed_address(self, arbiter: Any) -> None:
-        """Give gunicorn one more listener, unless it is among those that were handed over.
-
-        It cannot just be named in ``bind``: of addresses and descriptors gunicorn takes one kind.
-        """
-        if self._closed_listener in arbiter.LISTENERS:
-            return  # gunicorn was told to reload, and kept its sockets
-        names = _names_of(self._settings.metrics_bind) if self._names is None else self._names
-        found = [each for each in arbiter.LISTENERS if name_of(each) in names]
-        if found and not (arbiter.systemd or arbiter.master_pid):
-            raise SettingsError("metrics_bind", "is where uploads come in", table="[server]")
-        if not found:
-            config = Config()
-            config.set("bind", [self._settings.metrics_bind])
-            found = create_sockets(config, arbiter.log)
-            arbiter.LISTENERS += found
-        self._closed_listener = found[0]
-        actual = bind_of(self._closed_listener)
-        self._settings = replace(self._settings, metrics_bind=actual)
-        self._names = [name_of(self._closed_listener)]
-
-
-def _names_of(bind: str) -> list[SocketName]:
-    try:
-        return names_of(bind)
-    except OSError as error:
-        raise SettingsError("metrics_bind", f"{bind!r}: {error}", table="[server]") from error
+    def _open_metrics(self, arbiter: Any) -> list[Any]:
+        """The listeners for uploads, when there is the other one too. Raises SettingsError."""
+        others = self._metrics.open_beside(arbiter)
+        self._settings = replace(self._settings, metrics_bind=self._metrics.bind)
+        return others

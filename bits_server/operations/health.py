@@ -74,7 +74,7 @@ def _look_at(directory: VirtualDirectory, store: Examinable) -> FolderHealth:
         return FolderHealth(directory.url, str(error), _free_bytes(store))
     except OSError as error:
         return FolderHealth(directory.url, f"{directory.path}: {error.strerror}", None)
-    minimum: int = getattr(directory, "minimum_free_space", 0)
+    minimum = directory.minimum_free_space
     problem = ""
     if free < minimum:
         problem = (

@@ -33,7 +33,6 @@ NOTIFICATION_BUCKETS = (0.01, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 120, 
 
 _HRESULTS = frozenset(HResult)
 _STATUSES = frozenset(status.value for status in HTTPStatus)
-_NAMES_OF_KINDS = {kind.__name__: name for kind, name in PACKET_NAMES.items()} | {REPLY: REPLY}
 _NO_ANSWER = {502: "broken", 503: "unreachable", 504: "timed out"}
 
 
@@ -140,17 +139,22 @@ class Metrics:
     def failed(
         self, directory: str, packet: str, session_id: str, destination: str, error: BitsError
     ) -> None:
-        name = _NAMES_OF_KINDS.get(packet, UNKNOWN)
-        status = str(error.status) if error.status in _STATUSES else OTHER
-        self._errors.labels(directory or NO_DIRECTORY, name, status, _hresult_of(error)).inc()
+        self._refused(directory, REPLY, error)
 
     def answered(self, packet: AnsweredPacket) -> None:
         directory, name = packet.directory or NO_DIRECTORY, packet.packet or UNKNOWN
-        outcome = "taken" if packet.error is None else "refused"
+        outcome = "taken"
+        if packet.error is not None:
+            outcome = "refused"
+            self._refused(directory, name, packet.error)
         self._packets.labels(directory, name, outcome).inc()
         self._acks.labels(directory, name).observe(packet.seconds)
         if packet.body_bytes:
             self._bytes.labels(directory).inc(packet.body_bytes)
+
+    def _refused(self, directory: str, name: str, error: BitsError) -> None:
+        status = str(error.status) if error.status in _STATUSES else OTHER
+        self._errors.labels(directory, name, status, _hresult_of(error)).inc()
 
     def _begin_at_zero(self, directories: Iterable[str]) -> None:
         """What was counted once is found as an increase only where it was 0 before."""

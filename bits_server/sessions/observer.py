@@ -19,13 +19,21 @@ from bits_server.storage.record import SessionRecord
 class AnsweredPacket:
     """One packet whose Ack is decided. ``directory``: empty where no virtual directory has its URL.
 
-    ``packet``: the specification's name, empty where it is none of the five. ``error``: what it was
-    refused with. ``body_bytes``: of the body, as far as they came and were taken. ``seconds``: from
-    the head to the Ack, without ``body_seconds``, in which the client was waited for.
+    ``packet``: the specification's name, empty where it is none of the five. ``session_id`` as the
+    request or the Ack spells it, ``destination`` as the path of the URL: text that a client chose.
+    ``offset``: the first byte of a Fragment. ``error``: what it was refused with. ``body_bytes``:
+    of the body, as far as they came and were taken. ``seconds``: from the head to the Ack, without
+    ``body_seconds``, in which the client was waited for.
     """
 
     directory: str
     packet: str
+    session_id: str
+    user: str
+    client_address: str
+    destination: str
+    offset: int | None
+    status: int
     error: BitsError | None
     body_bytes: int
     body_seconds: float
@@ -61,7 +69,7 @@ class SessionObserver(Protocol):
     def failed(
         self, directory: str, packet: str, session_id: str, destination: str, error: BitsError
     ) -> None:
-        """A packet was refused; empty text where the request did not get that far."""
+        """What is no packet was refused: the download of a reply."""
 
     def answered(self, packet: AnsweredPacket) -> None:
         """A packet was carried out or refused; after all that is told of it above."""

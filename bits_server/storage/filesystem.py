@@ -7,6 +7,7 @@ On disk::
         .closed/{GUID}      a record, for an hour, of a session that a Close-Session removed
         .removed-{GUID}/    a session on its way out: no packet finds it
         .swept-sessions, .swept-leftovers    their times are those of the last clean-ups
+        .owners/, .quota/   who has how many sessions and bytes: see ``limits``
 
 The rule of this file: no process's memory holds anything. Any worker, after any restart, serves
 any packet of any session; a folder that is listed is never listed on the way of a packet.
@@ -37,6 +38,7 @@ from bits_server.storage.interface import (
     FolderUnusable,
     LocalPaths,
 )
+from bits_server.storage.limits import Limits
 from bits_server.storage.publication import REQUEST
 from bits_server.storage.record import (
     CLOSED_RECORD_SECONDS,
@@ -45,16 +47,17 @@ from bits_server.storage.record import (
     SessionRecord,
 )
 from bits_server.storage.replies import RESPONSE
-from bits_server.storage.session_folder import (
+from bits_server.storage.session_folder import FolderSession
+from bits_server.storage.session_parts import (
     PRIVATE_MODE,
     RECORD,
     REMOVED_PREFIX,
-    FolderSession,
     give_to_session_group,
 )
 from bits_server.storage.sweeping import SweepableFolder
 
 SESSIONS_FOLDER = "BITS-Sessions"
+NO_LIMITS = Limits()
 
 
 def refuse_unusable(root: str) -> None:
@@ -77,9 +80,16 @@ def refuse_unusable(root: str) -> None:
 class FilesystemStore(SweepableFolder):
     """A SessionStore with all optional parts, in the folder ``root`` of a virtual directory."""
 
-    def __init__(self, root: str, rules: DiskRules, *, create_folders: bool = False) -> None:
+    def __init__(
+        self,
+        root: str,
+        rules: DiskRules,
+        *,
+        create_folders: bool = False,
+        limits: Limits = NO_LIMITS,
+    ) -> None:
         """Changes nothing on disk; ``prepare`` does."""
-        super().__init__(os.path.join(root, SESSIONS_FOLDER))
+        super().__init__(os.path.join(root, SESSIONS_FOLDER), limits)
         self._root = root
         self._rules = rules
         self._tree = DestinationTree(root, self._sessions, rules, create_folders=create_folders)
@@ -109,20 +119,23 @@ class FilesystemStore(SweepableFolder):
             ) from error
 
     def free_bytes(self) -> int:
-        status = os.statvfs(self._root)
+        status = os.statvfs(self._sessions)
         return status.f_bavail * status.f_frsize
 
     def create(self, record: SessionRecord) -> None:
+        self._admission.refuse_full_disk()
         path = self._path(record.session_id)
         self._make_session_folder(path)
         try:
+            self._admission.admit(record)
             self._fill(path, record)
         except BaseException:
             shutil.rmtree(path, ignore_errors=True)
             raise
 
     def open(self, session_id: SessionId) -> FolderSession:
-        return FolderSession(self._path(session_id), self._rules, self._tree, self._keep_closed)
+        path = self._path(session_id)
+        return FolderSession(path, self._rules, self._tree, self._admission, self._keep_closed)
 
     def session_ids(self) -> Iterator[SessionId]:
         return (session_id for session_id, _ in self.progress())
@@ -209,7 +222,8 @@ class FilesystemStore(SweepableFolder):
             os.close(folder)
 
     def _make_folders(self) -> None:
-        for folder in (self._sessions, self._closed):  # never the root: it may be unmounted
+        # Never the root: it may be unmounted.
+        for folder in (self._sessions, *self._household_folders()):
             try:
                 os.mkdir(folder, 0o700)
             except FileExistsError:
@@ -218,7 +232,8 @@ class FilesystemStore(SweepableFolder):
         if group is not None:
             os.chown(self._sessions, -1, group)
         os.chmod(self._sessions, 0o700 if group is None else 0o710)
-        os.chmod(self._closed, 0o700)
+        for folder in self._household_folders():
+            os.chmod(folder, 0o700)
 
     def _path(self, session_id: SessionId) -> str:
         return os.path.join(self._sessions, str(session_id))

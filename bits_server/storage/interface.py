@@ -113,6 +113,12 @@ class StoredSession(Protocol):
         ``lasting``: it would survive a power failure, where the settings want that of a Close.
         """
 
+    def reserve(self, total: int) -> None:
+        """Room for ``total`` bytes, given back when the session ends. Only under the lock.
+
+        Raises DiskFull where a quota has no room for them.
+        """
+
     def received_length(self) -> int:
         """The next expected byte (a count of bytes); TOTAL once the record says complete.
 
@@ -159,7 +165,11 @@ class SessionStore(Protocol):
     """The sessions of one virtual directory."""
 
     def create(self, record: SessionRecord) -> None:
-        """Make the session that ``record`` describes."""
+        """Make the session that ``record`` describes.
+
+        Raises ServiceUnavailable where there are as many as may be, DiskFull where the disk is
+        close to it.
+        """
 
     def open(self, session_id: SessionId) -> StoredSession:
         """The session of that name. Raises SessionNotFound."""

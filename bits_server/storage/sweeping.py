@@ -18,9 +18,10 @@ from bits_server.protocol.session_id import SessionId
 from bits_server.protocol.states import SessionState
 from bits_server.storage.disk import FILE, FOLDER, remove_file
 from bits_server.storage.interface import Leftover, LeftoverKind, Sweep
+from bits_server.storage.limits import OWNERS_FOLDER, QUOTA_FOLDER, Admission, Limits
 from bits_server.storage.publication import REQUEST
 from bits_server.storage.record import RecordUnreadable, SessionRecord
-from bits_server.storage.session_folder import (
+from bits_server.storage.session_parts import (
     PRIVATE_MODE,
     RECORD,
     REMOVED_PREFIX,
@@ -30,7 +31,8 @@ from bits_server.storage.session_folder import (
 CLOSED_FOLDER = ".closed"
 SWEPT = {Sweep.SESSIONS: ".swept-sessions", Sweep.LEFTOVERS: ".swept-leftovers"}
 
-_HOUSEHOLD = {CLOSED_FOLDER, *SWEPT.values()}
+_HOUSEHOLD_FOLDERS = (CLOSED_FOLDER, OWNERS_FOLDER, QUOTA_FOLDER)
+_HOUSEHOLD = {*_HOUSEHOLD_FOLDERS, *SWEPT.values()}
 _GUID = r"\{[0-9A-F]{8}(?:-[0-9A-F]{4}){3}-[0-9A-F]{12}\}"
 _REMOVED = re.compile(re.escape(REMOVED_PREFIX) + _GUID)
 _CLOSED_RECORD = re.compile(_GUID + r"(?:\.new)?")
@@ -39,9 +41,10 @@ _CLOSED_RECORD = re.compile(_GUID + r"(?:\.new)?")
 class SweepableFolder:
     """The Sweepable and Countable parts of the file store, for one folder ``BITS-Sessions``."""
 
-    def __init__(self, sessions: str) -> None:
+    def __init__(self, sessions: str, limits: Limits) -> None:
         self._sessions = sessions
         self._closed = os.path.join(sessions, CLOSED_FOLDER)
+        self._admission = Admission(sessions, limits, len(_HOUSEHOLD_FOLDERS))
 
     @contextmanager
     def cleaning(self) -> Iterator[bool]:
@@ -67,7 +70,13 @@ class SweepableFolder:
         except FileNotFoundError:
             return 0.0
 
+    def _household_folders(self) -> list[str]:
+        """What is there as long as ``BITS-Sessions`` is."""
+        return [os.path.join(self._sessions, name) for name in _HOUSEHOLD_FOLDERS]
+
     def note_swept(self, what: Sweep) -> None:
+        if what is Sweep.SESSIONS:
+            self._admission.forget_the_gone()
         flags = os.O_WRONLY | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC
         try:
             fd = os.open(os.path.join(self._sessions, SWEPT[what]), flags, PRIVATE_MODE)

@@ -65,15 +65,24 @@ class BitsPost:
         began = time.monotonic()
         headers = _request_headers(environ)
         found = self._directories.find(_path(environ))
+        packet = None
         try:
-            ack = self._carry_out(parse_packet(headers), headers, found, environ, body, is_override)
+            packet = parse_packet(headers)
+            ack = self._carry_out(packet, headers, found, environ, body, is_override)
         except Exception as error:
             ack = self._refuse(to_bits_error(error), headers, found, environ)
         kind = packet_type_of(headers)
+        uploader = uploader_of(environ)
         self._observer.answered(
             AnsweredPacket(
                 directory=found[0].directory.url if found else "",
                 packet=PACKET_NAMES[kind] if kind else "",
+                session_id=ack.session_id or "",
+                user=uploader.user,
+                client_address=uploader.client_address,
+                destination=_path(environ).decode(errors="backslashreplace"),
+                offset=packet.content_range.first if isinstance(packet, Fragment) else None,
+                status=ack.status,
                 error=ack.error,
                 body_bytes=body.read_bytes,
                 body_seconds=body.read_seconds,
@@ -138,13 +147,6 @@ class BitsPost:
             received = _received_length(found, session_text, environ)
             if received is None and isinstance(error, FragmentOutOfOrder):
                 error = SessionNotFound("the session was removed meanwhile")  # no 416 without N
-        self._observer.failed(
-            found[0].directory.url if found else "",
-            kind.__name__ if kind else "",
-            session_text or "",
-            _path(environ).decode(errors="backslashreplace"),
-            error,
-        )
         return Ack.of_error(error, session_text, received)
 
 

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from tests.benchmarks import many_sessions
-from tests.benchmarks.contestants import PROXY_TEMPLATE, contestants
+from tests.benchmarks.contestants import contestants
 from tests.benchmarks.load import generator
 from tests.benchmarks.measurement import (
     KIB,
@@ -50,7 +50,7 @@ def run(scratch: Path, arguments: argparse.Namespace) -> str:
     runs: dict[Workload, dict[str, list[Run]]] = {}
     source = Bytes(scratch / "source", max(each.file_bytes for each in planned))
     with (
-        contestants(scratch, arguments.nginx_template) as servers,
+        contestants(scratch) as servers,
         generator(max(each.connections for each in planned)) as load,
     ):
         for server in servers:
@@ -87,7 +87,6 @@ def main(words: Sequence[str] | None = None) -> None:
     add("--rounds", type=int, default=5, help="runs of each workload, interleaved")
     add("--only", default="", help="the workloads with this in their title, like '4 MiB, 8'")
     add("--sessions", type=int, default=100_000, help="open sessions beside a Fragment; 0: skip")
-    add("--nginx-template", type=Path, default=PROXY_TEMPLATE, help="of the nginx in front")
     add("--folder", type=Path, help="where to write  [default: tmpfs where there is one]")
     add("--output", type=Path, help="the file for the report  [default: standard output]")
     arguments = parser.parse_args(words)

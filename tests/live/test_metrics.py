@@ -120,6 +120,22 @@ def test_a_reload_loses_no_counts(folder: Path, tmp_path: Path) -> None:
         assert running.packets() == 6
 
 
+def test_a_reload_leaves_the_closed_address_where_it_is(folder: Path, tmp_path: Path) -> None:
+    with watched(folder, tmp_path) as running:
+        server, file = running.server, tmp_path / "settings.toml"
+        wait_until(lambda: len(server.workers()) == WORKERS)
+        old = set(server.workers())
+        other = f"unix:{tmp_path}/other"
+        file.write_text(file.read_text().replace("127.0.0.1:0", other) + "upload_enabled = false\n")
+        os.kill(server.pid, signal.SIGHUP)
+        wait_until(lambda: len(server.workers()) == WORKERS and not old & set(server.workers()))
+        with server.sender() as sender:
+            assert BitsClient(sender).create().status == 501  # the rest of it has taken effect
+            assert sender.send("GET", "/metrics").status in (404, 405)
+        assert running.ask("/healthz") == (200, b"ok\n")
+        assert not (tmp_path / "other").exists()
+
+
 def test_what_a_killed_server_left_is_removed_by_the_next_one(folder: Path, tmp_path: Path) -> None:
     with watched(folder, tmp_path) as running:
         ping_workers(running.server, 10)
@@ -228,7 +244,7 @@ def test_uploads_and_metrics_keep_to_their_addresses(
                 assert BitsClient(sender, target).create().status in (404, 405)
             assert sender.send("GET", "/metrics", tricks).status == 200
         assert running.metrics().value("packets_total", packet="Create-Session") == 0
-        assert [path.name for path in (folder / "BITS-Sessions").iterdir()] == [".closed"]
+        assert not list((folder / "BITS-Sessions").glob("{*"))
 
 
 def test_the_host_that_a_client_names_does_not_lead_there(folder: Path, tmp_path: Path) -> None:
@@ -266,6 +282,18 @@ def test_a_full_disk_is_not_ready_until_there_is_room(small_disk: Path, tmp_path
         assert running.metrics().value("free_bytes") == 0
         (small_disk / "filler").unlink()
         assert running.ask("/readyz")[0] == 200
+
+
+def test_less_than_the_reserve_is_not_ready(folder: Path, tmp_path: Path) -> None:
+    with watched(folder, tmp_path, minimum_free_space='"1000TiB"') as running:
+        status, body = running.ask("/readyz")
+        assert status == 503
+        assert re.fullmatch(
+            rb"/upload: not ready: \S+ has \d+ MiB free, minimum_free_space is 1048576000 MiB: "
+            rb"make room\n",
+            body,
+        )
+        assert running.metrics().value("ready") == 0
 
 
 def test_promtool_has_nothing_to_say(folder: Path, tmp_path: Path) -> None:

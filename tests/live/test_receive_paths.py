@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import socket
 import ssl
-import subprocess
 import sys
 import threading
 from collections.abc import Callable, Iterator
@@ -20,8 +19,8 @@ import werkzeug.serving
 
 from bits_server import Settings, VirtualDirectory, create_app
 from tests.support.bits_client import BitsClient, assert_success
+from tests.support.certificates import make_certificate
 from tests.support.live_server import LiveServer
-from tests.support.tools import require_tool
 from tests.support.waiting import wait_until
 from tests.support.wire import WireSender
 
@@ -144,30 +143,24 @@ def test_other_framing_falls_back(folder: Path, tmp_path: Path, framing: str) ->
 
 
 class TlsSender(WireSender):
-    """A connection with TLS, which trusts one certificate."""
+    """A connection with TLS, which trusts one authority."""
 
-    def __init__(self, address: Any, certificate: Path) -> None:
+    def __init__(self, address: Any, authority: Path) -> None:
         super().__init__(address)
-        self._context = ssl.create_default_context(cafile=certificate)
+        self._context = ssl.create_default_context(cafile=authority)
 
     def connect(self) -> socket.socket:
         if self._socket is None:
-            self._socket = self._context.wrap_socket(super().connect(), server_hostname="bits.test")
+            self._socket = self._context.wrap_socket(super().connect(), server_hostname="localhost")
         return self._socket
 
 
 def test_tls_falls_back(folder: Path, tmp_path: Path) -> None:
-    key, certificate = tmp_path / "key.pem", tmp_path / "certificate.pem"
-    make = (
-        f"{require_tool('openssl')} req -x509 -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 "
-        f"-nodes -days 2 -subj /CN=bits.test -addext subjectAltName=DNS:bits.test "
-        f"-keyout {key} -out {certificate}"
-    )
-    subprocess.run(make.split(), check=True, capture_output=True)
-    options = ("--certfile", str(certificate), "--keyfile", str(key))
+    made = make_certificate(tmp_path)
+    options = ("--certfile", str(made.certificate), "--keyfile", str(made.key))
     with (
         telling_server(folder, tmp_path, *options) as server,
-        TlsSender(server.address, certificate) as sender,
+        TlsSender(server.address, made.authority) as sender,
     ):
         BitsClient(sender).upload(CONTENT)
         assert sender.connections == 1

@@ -24,6 +24,7 @@ from bits_server.sessions.cleanup_report import CleanupReport
 from bits_server.sessions.observer import AnsweredPacket
 from bits_server.storage.record import NotificationOutcome
 from tests.operations.exposition import Exposition
+from tests.operations.test_event_log import PACKET
 from tests.storage.stages import new_record
 
 UPLOAD = {"virtual_directory": "/upload"}
@@ -39,8 +40,7 @@ def told(metrics: Metrics) -> Exposition:
 
 
 def packet(**changes: Any) -> AnsweredPacket:
-    answered = AnsweredPacket("/upload", "Fragment", None, 0, 0.0, 0.004)
-    return replace(answered, **changes)
+    return replace(PACKET, **{"body_bytes": 0, "seconds": 0.004, **changes})
 
 
 def test_packets_bytes_and_acks_are_counted_by_directory_and_packet(metrics: Metrics) -> None:
@@ -64,26 +64,27 @@ def test_a_refusal_is_counted_by_its_status_and_hresult(
     metrics: Metrics, kind: type[BitsError]
 ) -> None:
     error = kind("the cause")
-    metrics.failed("/upload", "CloseSession", "{GUID}", "/upload/f", error)
+    metrics.answered(packet(packet="Close-Session", error=error))
     hresult = "none" if error.hresult is None else f"0x{error.hresult:08X}"
     labels = {"packet": "Close-Session", "status": str(error.status), "hresult": hresult}
     assert told(metrics).value("errors_total", **labels, **UPLOAD) == 1
 
 
-@pytest.mark.parametrize("name", ["Reply", "CreateSession", "Fragment", "CancelSession", "Ping"])
-def test_refusals_of_each_packet_and_of_downloads_have_a_name(metrics: Metrics, name: str) -> None:
-    metrics.failed("/upload", name, "", "", SessionNotFound("none"))
-    assert "unknown" not in told(metrics).label_values("packet")
+def test_a_refused_download_of_a_reply_is_counted_too(metrics: Metrics) -> None:
+    metrics.failed("/upload", "Reply", "", "made-up", SessionNotFound("none"))
+    labels = {"packet": "Reply", "status": "500", "hresult": "0x8020001F"}
+    assert told(metrics).value("errors_total", **labels, **UPLOAD) == 1
 
 
 def test_nothing_that_a_client_or_application_makes_up_gets_a_label(metrics: Metrics) -> None:
     for number in range(300, 600):
         made_up = f"made-up-{number}"
         error = ApplicationRefused(made_up, number)
-        metrics.failed("", made_up, made_up, made_up, error)
-        metrics.failed("/upload", "Fragment", made_up, made_up, error)
+        metrics.failed("/upload", made_up, made_up, made_up, error)
+        metrics.answered(packet(session_id=made_up, destination=made_up, error=error))
+        metrics.answered(packet(directory="", packet="", error=error))
     found = told(metrics)
-    assert found.value("errors_total") == 600
+    assert found.value("errors_total") == 900
     assert b"made-up" not in metrics.text()
     assert found.label_values("packet") >= {"unknown", "Fragment"}
     assert len(found.label_values("status")) < 70
@@ -91,7 +92,7 @@ def test_nothing_that_a_client_or_application_makes_up_gets_a_label(metrics: Met
 
 
 def test_a_refusal_without_hresult_is_told_by_its_status(metrics: Metrics) -> None:
-    metrics.failed("/upload", "Fragment", "", "", FragmentOutOfOrder("a gap"))
+    metrics.answered(packet(error=FragmentOutOfOrder("a gap")))
     assert told(metrics).value("errors_total", status="416", hresult="none") == 1
 
 
@@ -181,7 +182,11 @@ share_between_processes(folder, number)
 assert shared_folder() == folder
 metrics = Metrics(["/upload"])
 for _ in range(count):
-    metrics.answered(AnsweredPacket("/upload", "Ping", None, 3, 0.0, 0.004))
+    metrics.answered(
+        AnsweredPacket(
+            "/upload", "Ping", "", "", "", "", None, 200, None, 3, body_seconds=0.0, seconds=0.004
+        )
+    )
 sys.stdout.buffer.write(metrics.text())
 sys.stdout.flush()
 os.kill(os.getpid(), 9)

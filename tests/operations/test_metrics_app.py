@@ -100,7 +100,7 @@ def test_it_is_there_to_be_read(sender: InProcessSender, method: str, target: st
 def test_it_takes_no_upload(sender: InProcessSender, folder: Path) -> None:
     for target in ("/upload/f.bin", "/metrics"):
         assert BitsClient(sender, target).create().status in (404, 405)
-    assert [path.name for path in (folder / "BITS-Sessions").iterdir()] == [".closed"]
+    assert not list((folder / "BITS-Sessions").glob("{*"))
 
 
 def test_a_head_has_no_body(sender: InProcessSender) -> None:

@@ -39,6 +39,8 @@ OTHER_GROUP = 54_321
 
 only_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root may give files to any group")
 
+HOUSEHOLD = {".closed", ".owners", ".quota"}
+
 
 class TestFilesystemStore(EndContract):
     def make_stage(self, path: Path) -> StoreStage:
@@ -105,7 +107,7 @@ def test_preparing_makes_the_folders_and_can_be_repeated(tmp_path: Path) -> None
     store = FilesystemStore(str(tmp_path), DiskRules())
     store.prepare()
     store.prepare()
-    assert sorted(path.name for path in (tmp_path / "BITS-Sessions").iterdir()) == [".closed"]
+    assert {path.name for path in (tmp_path / "BITS-Sessions").iterdir()} == HOUSEHOLD
 
 
 def test_a_store_that_was_never_prepared_changes_nothing(tmp_path: Path) -> None:
@@ -150,8 +152,7 @@ def test_a_folder_that_can_be_used_is_left_as_it_was(tmp_path: Path) -> None:
 
 def test_a_folder_that_was_tidied_away_is_made_anew_as_by_a_packet(tmp_path: Path) -> None:
     stage = FileStage(tmp_path)
-    (stage.sessions / ".closed").rmdir()
-    stage.sessions.rmdir()
+    stage.tidy_away()
     stage.another_store().try_out()
     assert list(stage.store.leftovers()) == []
 
@@ -204,7 +205,7 @@ def test_modes_do_not_depend_on_the_umask(umask: int, tmp_path: Path) -> None:  
     stage = FileStage(tmp_path)
     session_id = stage.create_complete(CONTENT)
     assert _mode(stage.sessions) == 0o700
-    assert _mode(stage.sessions / ".closed") == 0o700
+    assert {_mode(stage.sessions / name) for name in HOUSEHOLD} == {0o700}
     assert _mode(stage.session_folder(session_id)) == 0o700
     assert _mode(stage.session_folder(session_id) / "session.json") == 0o600
     assert _mode(stage.session_folder(session_id) / "request") == 0o600
@@ -255,7 +256,7 @@ def test_a_session_group_may_read_what_was_received_and_nothing_else(
     assert _mode(folder) == 0o750
     assert _mode(folder / "request") == 0o640
     assert _mode(folder / "session.json") == 0o600
-    assert _mode(stage.sessions / ".closed") == 0o700
+    assert {_mode(stage.sessions / name) for name in HOUSEHOLD} == {0o700}
     for path in (stage.sessions, folder, folder / "request"):
         assert path.stat().st_gid == OTHER_GROUP
     stage.publish(session_id, "f.bin")
@@ -517,7 +518,7 @@ def test_a_session_that_cannot_be_made_leaves_nothing(
         patch.setattr(os, failing, _full_disk)
         with pytest.raises(OSError, match="full"):
             stage.store.create(new_record())
-    assert [path.name for path in stage.sessions.iterdir()] == [".closed"]
+    assert {path.name for path in stage.sessions.iterdir()} == HOUSEHOLD
 
 
 def test_of_a_block_that_finds_no_room_what_was_written_counts(
@@ -609,7 +610,7 @@ def test_the_folder_of_closed_records_is_made_again(stage: FileStage) -> None:
     with stage.open(session_id) as session:
         stage.delete(session, closed_record_of(session.record))
     assert stage.store.closed_record(session_id) is not None
-    assert _mode(stage.sessions / ".closed") == 0o700
+    assert {_mode(stage.sessions / name) for name in HOUSEHOLD} == {0o700}
 
 
 def test_a_folder_that_was_unmounted_is_not_made_anew(stage: FileStage) -> None:
@@ -647,7 +648,7 @@ def test_a_session_without_a_readable_record_is_a_wreck(
         stage.store.open(session_id)
     assert [found for found, _ in stage.store.progress()] == [session_id]
     stage.store.remove_wreck(session_id)
-    assert list(stage.sessions.glob("*")) == [stage.sessions / ".closed"]
+    assert {path.name for path in stage.sessions.iterdir()} == HOUSEHOLD
 
 
 def test_a_wreck_with_nothing_in_it_is_as_old_as_its_folder(stage: FileStage) -> None:
@@ -664,7 +665,7 @@ def test_a_record_that_was_being_written_goes_with_its_session(stage: FileStage)
     (stage.session_folder(session_id) / "session.json.new").write_bytes(b"{")
     with stage.open(session_id) as session:
         stage.delete(session)
-    assert list(stage.sessions.glob("*")) == [stage.sessions / ".closed"]
+    assert {path.name for path in stage.sessions.iterdir()} == HOUSEHOLD
 
 
 def test_a_closed_record_that_was_being_written_is_a_leftover(stage: FileStage) -> None:
