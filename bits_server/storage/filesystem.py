@@ -69,8 +69,10 @@ def refuse_unusable(root: str) -> None:
             f"{root} is not writable for the user {os.geteuid()} of this process; chown or chmod it"
         )
     sessions = os.path.join(root, SESSIONS_FOLDER)
-    is_usable = os.path.isdir(sessions) and os.access(sessions, os.R_OK | os.W_OK | os.X_OK)
-    if os.path.lexists(sessions) and not is_usable:
+    # In this order: another process may be making it at this moment.
+    if os.path.lexists(sessions) and not (
+        os.path.isdir(sessions) and os.access(sessions, os.R_OK | os.W_OK | os.X_OK)
+    ):
         raise FolderUnusable(
             f"{sessions} is no folder that the user {os.geteuid()} of this process can write to; "
             "chown it, or move it away"

@@ -21,7 +21,7 @@ import pytest
 from bits_server.protocol.errors import AccessDenied, SessionNotFound
 from bits_server.protocol.session_id import SessionId
 from bits_server.storage.disk import DiskRules
-from bits_server.storage.filesystem import FilesystemStore
+from bits_server.storage.filesystem import FilesystemStore, refuse_unusable
 from bits_server.storage.interface import DestinationState, FolderUnusable, LeftoverKind, Sweep
 from tests.storage.stages import (
     FileStage,
@@ -108,6 +108,24 @@ def test_preparing_makes_the_folders_and_can_be_repeated(tmp_path: Path) -> None
     store.prepare()
     store.prepare()
     assert {path.name for path in (tmp_path / "BITS-Sessions").iterdir()} == HOUSEHOLD
+
+
+def test_a_folder_that_another_process_makes_at_this_moment_is_usable(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The workers of a server start together."""
+    for name in ("isdir", "lexists"):
+        real = getattr(os.path, name)
+
+        def look(path: str, real: Callable[[str], bool] = real) -> bool:
+            found = real(path)
+            if path.endswith("BITS-Sessions"):
+                os.makedirs(path, exist_ok=True)
+            return found
+
+        monkeypatch.setattr(os.path, name, look)
+    refuse_unusable(str(tmp_path))
+    assert (tmp_path / "BITS-Sessions").is_dir()
 
 
 def test_a_store_that_was_never_prepared_changes_nothing(tmp_path: Path) -> None:
@@ -786,7 +804,7 @@ def test_a_request_entity_that_is_a_link_is_never_followed(
 _HOLD_THE_TURN = """
 import sys
 from bits_server.storage.disk import DiskRules
-from bits_server.storage.filesystem import FilesystemStore
+from bits_server.storage.filesystem import FilesystemStore, refuse_unusable
 with FilesystemStore(sys.argv[1], DiskRules()).cleaning() as may_clean:
     print(may_clean, flush=True)
     sys.stdin.read()
