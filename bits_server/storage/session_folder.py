@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import fcntl
 import os
+import stat
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import partial
@@ -110,10 +111,13 @@ class FolderSession:
             assert self.record.total is not None
             return self.record.total
         try:
-            return os.stat(REQUEST, dir_fd=self._folder, follow_symlinks=False).st_size
+            status = os.stat(REQUEST, dir_fd=self._folder, follow_symlinks=False)
         except FileNotFoundError:
             self._refuse_if_removed()
             return 0
+        if not stat.S_ISREG(status.st_mode):
+            raise EntityVanished("what stands in the place of the request entity is no file")
+        return status.st_size
 
     def append(self, block: Buffer, at: int) -> int:
         with self._flock():

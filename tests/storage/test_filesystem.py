@@ -11,21 +11,34 @@ import sys
 import time
 import uuid
 from collections.abc import Callable, Iterator
-from contextlib import closing
+from contextlib import AbstractContextManager, closing, suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from bits_server.protocol.errors import AccessDenied, SessionNotFound
+from bits_server.protocol.errors import (
+    AccessDenied,
+    BitsError,
+    EntityVanished,
+    SessionNotFound,
+)
 from bits_server.protocol.session_id import SessionId
 from bits_server.storage.disk import DiskRules
 from bits_server.storage.filesystem import FilesystemStore, refuse_unusable
-from bits_server.storage.interface import DestinationState, FolderUnusable, LeftoverKind, Sweep
+from bits_server.storage.interface import (
+    DestinationState,
+    FolderUnusable,
+    LeftoverKind,
+    ReplyUnusable,
+    StoredSession,
+    Sweep,
+)
 from tests.storage.stages import (
     FileStage,
     StoreStage,
+    assert_ends,
     closed_record_of,
     new_record,
     nothing_left_behind,
@@ -799,12 +812,59 @@ def test_a_request_entity_that_is_a_link_is_never_followed(
     assert stage.files() == {}
 
 
+@pytest.mark.parametrize("part", ["request", "session.json", "response", "notifying"])
+@pytest.mark.parametrize("planted", ["pipe", "folder"])
+def test_what_was_planted_in_the_place_of_a_file_holds_nobody_up(
+    stage: FileStage, part: str, planted: str
+) -> None:
+    """Whoever the session's folder is open to can do that."""
+    session_id = stage.create_complete(CONTENT)
+    with stage.open(session_id) as session, session.locked():
+        session.save(replace(session.record, is_complete=False))
+    path = stage.session_folder(session_id) / part
+    path.unlink(missing_ok=True)
+    if planted == "pipe":
+        os.mkfifo(path)
+    else:
+        path.mkdir()
+
+    def use() -> None:
+        with suppress(OSError, BitsError, ReplyUnusable), stage.open(session_id) as session:
+            for action in (
+                lambda: session.append(CONTENT, 0),
+                session.received_length,
+                session.make_durable,
+                session.open_reply,
+                lambda: session.open_request_entity().close(),
+                lambda: _enter(session.notifying()),
+                lambda: _publish(session),
+            ):
+                with suppress(OSError, BitsError, ReplyUnusable):
+                    action()
+
+    def _publish(session: StoredSession) -> None:
+        with session.locked():
+            session.publish(path_of("f.bin"), overwrite=False)
+
+    assert_ends(use, "somebody waits")
+    if part == "request":
+        with stage.open(session_id) as session, pytest.raises(EntityVanished):
+            session.received_length()
+        assert stage.files() == {}
+    stage.store.remove_wreck(session_id)
+
+
+def _enter(context: AbstractContextManager[None]) -> None:
+    with context:
+        pass
+
+
 # processes
 
 _HOLD_THE_TURN = """
 import sys
 from bits_server.storage.disk import DiskRules
-from bits_server.storage.filesystem import FilesystemStore, refuse_unusable
+from bits_server.storage.filesystem import FilesystemStore
 with FilesystemStore(sys.argv[1], DiskRules()).cleaning() as may_clean:
     print(may_clean, flush=True)
     sys.stdin.read()
