@@ -7,7 +7,8 @@ VENV   := .venv
 BIN    := $(VENV)/bin
 
 # What the tests start beside Python: command:package, for Debian and Ubuntu.
-TEST_TOOLS := curl:curl nginx:nginx-light openssl:openssl strace:strace systemd-analyze:systemd
+TEST_TOOLS := curl:curl nginx:nginx-light openssl:openssl promtool:prometheus strace:strace \
+  systemd-analyze:systemd
 
 .PHONY: help install run test soak bench lint types clean test-tools
 

@@ -3,7 +3,7 @@
 The public API is what ``__all__`` names; all else may change from one version to the next.
 """
 
-from bits_server.app import create_app
+from bits_server.app import create_app, create_apps
 from bits_server.settings import (
     Checksum,
     Durability,
@@ -33,4 +33,5 @@ __all__ = [
     "VirtualDirectory",
     "__version__",
     "create_app",
+    "create_apps",
 ]

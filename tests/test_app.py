@@ -327,3 +327,25 @@ class TestTheOrderOfChecks:
         ):
             client.session_id = "{A0FF5911-4144-45B3-BF27-27AFC8EC8A67}"
             assert client.close().status == status
+
+
+def test_metrics_are_told_to_no_request_without_a_socket(folder: Path) -> None:
+    """Under a server that does not show it, every request is one for uploads."""
+    settings = Settings(settings_of(folder).virtual_directories, metrics_bind="127.0.0.1:9108")
+    sender = InProcessSender(create_app(settings, clean_up=False))
+    for target in ("/metrics", "/healthz", "/readyz"):
+        assert sender.send("GET", target, [("Host", "127.0.0.1:9108")]).status == 404
+    BitsClient(sender, "/v1/f").upload(b"content")
+
+
+@pytest.mark.parametrize(
+    ("address", "problem"),
+    [("fd://3", "for bits-server serve only"), ("no-such-host.invalid:80", "no-such-host.invalid")],
+)
+def test_an_address_of_metrics_that_cannot_be_found_is_refused(
+    folder: Path, address: str, problem: str
+) -> None:
+    settings = Settings(settings_of(folder).virtual_directories, metrics_bind=address)
+    error = refusal(lambda given: create_app(given, clean_up=False), settings)
+    assert (error.table, error.key) == ("[server]", "metrics_bind")
+    assert problem in error.problem

@@ -87,7 +87,8 @@ def test_the_search_for_named_files_finds_them() -> None:
 
 
 @pytest.mark.parametrize("snippet", snippets("toml"))
-def test_a_settings_snippet_can_be_used(snippet: str) -> None:
+def test_a_settings_snippet_can_be_used(snippet: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("RECEIPT_KEY", "secret")
     assert settings_from(tomllib.loads(snippet)).virtual_directories
 
 

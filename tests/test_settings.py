@@ -306,6 +306,24 @@ def test_a_port_that_cannot_be_is_refused(address: str) -> None:
         Settings((UPLOAD,), bind=(address,))
 
 
+@pytest.mark.parametrize(
+    "address", ["", "127.0.0.1:9108", "[::1]:0", "unix:/run/metrics", "fd://4"]
+)
+def test_metrics_have_an_address_of_their_own_or_none(address: str) -> None:
+    assert Settings((UPLOAD,), metrics_bind=address).metrics_bind == address
+
+
+@pytest.mark.parametrize("address", ["9108", "http://127.0.0.1:9108", "127.0.0.1:65536", "fd://"])
+def test_what_is_no_address_for_metrics_is_refused(address: str) -> None:
+    with pytest.raises(SettingsError, match=r"^\[server\]: metrics_bind: .*HOST:PORT"):
+        Settings((UPLOAD,), metrics_bind=address)
+
+
+def test_metrics_where_uploads_come_in_are_refused() -> None:
+    with pytest.raises(SettingsError, match=r"^\[server\]: metrics_bind: .*uploads come in"):
+        Settings((UPLOAD,), bind=(":80", "unix:/run/s"), metrics_bind="unix:/run/s")
+
+
 def test_no_address_at_all_is_refused() -> None:
     with pytest.raises(SettingsError, match=r"^\[server\]: bind: "):
         Settings((UPLOAD,), bind=())

@@ -150,6 +150,7 @@ SERVER_KEYS: dict[str, Key] = {
     "workers": NUMBER,
     "threads": NUMBER,
     "trusted_proxies": TEXTS,
+    "metrics_bind": TEXT,
     "log_level": _one_of(LogLevel),
     "log_format": _one_of(LogFormat),
     "log_file": TEXT,

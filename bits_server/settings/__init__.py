@@ -167,6 +167,7 @@ class VirtualDirectory:
 class Settings:
     """The whole server. ``bind`` and ``workers`` matter to ``bits-server serve`` only.
 
+    ``metrics_bind``: the address of metrics and health; empty: nothing is counted.
     ``trusted_proxies``: whose X-Forwarded-* are believed: IP addresses, networks, or ``unix``.
     """
 
@@ -175,6 +176,7 @@ class Settings:
     workers: int = 2
     threads: int = 16
     trusted_proxies: tuple[str, ...] = (UNIX,)
+    metrics_bind: str = ""
     log_level: LogLevel = LogLevel.INFO
     log_format: LogFormat = LogFormat.HUMAN
     log_file: str = ""
@@ -186,12 +188,16 @@ class Settings:
             )
         require(bool(self.bind), "bind", "must name at least one address", table="[server]")
         for address in self.bind:
-            require(
-                bool(_BIND.fullmatch(address)) and _has_possible_port(address),
-                "bind",
-                f"{address!r} is none of HOST:PORT, unix:PATH, fd://NUMBER",
-                table="[server]",
-            )
+            _check_bind("bind", address)
+        if self.metrics_bind:
+            _check_bind("metrics_bind", self.metrics_bind)
+        require(
+            self.metrics_bind not in self.bind,
+            "metrics_bind",
+            f"{self.metrics_bind!r} is where uploads come in: name an address that is closed to "
+            "clients",
+            table="[server]",
+        )
         for key, value in (("workers", self.workers), ("threads", self.threads)):
             require(1 <= value <= 1024, key, "must be between 1 and 1024", table="[server]")
         require(
@@ -210,6 +216,15 @@ class Settings:
                     f"{url!r} is used twice; give each its own",
                     table="[[virtual_directory]]",
                 )
+
+
+def _check_bind(key: str, address: str) -> None:
+    require(
+        bool(_BIND.fullmatch(address)) and _has_possible_port(address),
+        key,
+        f"{address!r} is none of HOST:PORT, unix:PATH, fd://NUMBER",
+        table="[server]",
+    )
 
 
 def _has_possible_port(address: str) -> bool:

@@ -119,7 +119,7 @@ class FilesystemStore(SweepableFolder):
             ) from error
 
     def free_bytes(self) -> int:
-        status = os.statvfs(self._root)
+        status = os.statvfs(self._sessions)
         return status.f_bavail * status.f_frsize
 
     def create(self, record: SessionRecord) -> None:

@@ -86,6 +86,7 @@ any_settings = st.builds(
     ).map(tuple),
     workers=st.integers(1, 1024),
     threads=st.integers(1, 1024),
+    metrics_bind=st.sampled_from(["", "127.0.0.1:9108", "unix:/run/bits-server/metrics"]),
     log_level=st.sampled_from(LogLevel),
     log_format=st.sampled_from(LogFormat),
     log_file=st.just("") | texts.map(lambda text: "/" + text),
@@ -180,12 +181,13 @@ def test_a_key_is_read(tmp_path: Path, line: str, value: object) -> None:
 def test_the_server_table_is_read(tmp_path: Path) -> None:
     text = (
         '[server]\nbind = ["[::]:80", "unix:/run/s"]\nworkers = 4\nthreads = 8\n'
-        'trusted_proxies = ["127.0.0.1"]\nlog_level = "debug"\nlog_format = "json"\n'
+        'trusted_proxies = ["127.0.0.1"]\nmetrics_bind = "fd://4"\n'
+        'log_level = "debug"\nlog_format = "json"\n'
         'log_file = "/var/log/bits"\n' + NEEDED
     )
     loaded = load(tmp_path, text)
     assert (loaded.bind, loaded.workers, loaded.threads) == (("[::]:80", "unix:/run/s"), 4, 8)
-    assert loaded.trusted_proxies == ("127.0.0.1",)
+    assert (loaded.trusted_proxies, loaded.metrics_bind) == (("127.0.0.1",), "fd://4")
     assert (loaded.log_level, loaded.log_format) == (LogLevel.DEBUG, LogFormat.JSON)
     assert loaded.log_file == "/var/log/bits"
 

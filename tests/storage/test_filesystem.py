@@ -188,9 +188,8 @@ def test_a_full_disk_is_found_though_its_folders_can_be_made(small_disk: Path) -
     store.try_out()
     assert 0 < store.free_bytes() <= 2 << 20
     filler = small_disk / "filler"
-    filler.touch()
-    os.posix_fallocate(fd := os.open(filler, os.O_WRONLY), 0, store.free_bytes())
-    os.close(fd)
+    with filler.open("wb") as file:
+        os.posix_fallocate(file.fileno(), 0, store.free_bytes())
     assert store.free_bytes() == 0
     with pytest.raises(FolderUnusable, match=r"no session can be made in .*: No space left"):
         store.try_out()
