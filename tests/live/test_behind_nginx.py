@@ -209,12 +209,17 @@ def test_uploads_go_on_while_nginx_is_reloaded_and_the_server_restarted(
     ]
     rounds = 0
     with uploads(clients) as running:
-        while running.is_alive() and rounds < (30 if is_soak else 4):
-            before = acks_of(clients)
-            wait_until(lambda before=before: acks_of(clients) > before + 20)  # type: ignore[misc]
+
+        def go_on(packets: int) -> bool:
+            """Wait for so many Acks more; whether somebody is still at it."""
+            wanted = acks_of(clients) + packets
+            wait_until(lambda: acks_of(clients) > wanted or not running.is_alive())
+            return running.is_alive()
+
+        while rounds < (30 if is_soak else 4) and go_on(20):
             proxied_server.nginx.reload()
             os.kill(proxied_server.pid, signal.SIGHUP)
-            wait_until(lambda before=before: acks_of(clients) > before + 100)  # type: ignore[misc]
+            go_on(100)
             assert proxied_server.terminate().wait(30) == 0
             proxied_server.start()
             rounds += 1
@@ -264,6 +269,7 @@ def test_slow_clients_hold_nobody_up(
         for thread in threads:
             thread.join()
         seconds = time.monotonic() - started
+        assert slow.steps < 150, "they were waiting for the slow clients"
         wait_until(lambda: slow.steps >= 30)
     assert failures == []
     assert slow.answers == [b"HTTP/1.1 200 OK"] * 300
