@@ -35,7 +35,7 @@ from bits_server.storage.disk import (
     replace_file,
     write_all,
 )
-from bits_server.storage.interface import Buffer, DestinationPath, Reply
+from bits_server.storage.interface import Buffer, DestinationPath, Reply, SessionBroken
 from bits_server.storage.publication import REQUEST, Publication
 from bits_server.storage.record import ClosedRecord, RecordUnreadable, SessionRecord
 
@@ -46,13 +46,13 @@ PRIVATE_MODE = 0o600
 
 
 def read_record(folder: int) -> SessionRecord:
-    """The record in an open session folder. Raises SessionNotFound where there is none."""
+    """The record in an open session folder. Raises SessionBroken where there is none."""
     try:
         return SessionRecord.from_json(read_file(RECORD, folder))
     except FileNotFoundError as error:
-        raise SessionNotFound("the session has no record: it was never wholly made") from error
+        raise SessionBroken("the session has no record: it was never wholly made") from error
     except RecordUnreadable as error:
-        raise SessionNotFound(f"session.json cannot be read: {error}") from error
+        raise SessionBroken(f"session.json cannot be read: {error}") from error
 
 
 class FolderSession:
@@ -133,6 +133,9 @@ class FolderSession:
 
     def last_progress(self) -> float:
         return last_written(self._folder)
+
+    def touch(self) -> None:
+        os.utime(RECORD, dir_fd=self._folder, follow_symlinks=False)
 
     def make_durable(self) -> None:
         try:
