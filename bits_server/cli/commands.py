@@ -11,6 +11,7 @@ from bits_server.app import create_app, make_cleanups
 from bits_server.cli.chosen_settings import explained, settings_of, usable
 from bits_server.cli.cleanup_report import describe
 from bits_server.cli.embedded_server import EmbeddedServer
+from bits_server.cli.explain_command import explain
 from bits_server.cli.session_commands import sessions
 from bits_server.operations.log_setup import set_up_logging
 from bits_server.operations.nginx_config import location_blocks
@@ -120,3 +121,4 @@ def nginx_config(file: str) -> None:
 
 
 main.add_command(sessions)
+main.add_command(explain)

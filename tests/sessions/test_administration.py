@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -29,7 +28,6 @@ from bits_server.storage.interface import LeftoverKind, SessionBroken
 from tests.sessions.application import Application, accept
 from tests.sessions.recording import RecordingObserver
 from tests.storage.stages import (
-    STAGES,
     FileStage,
     StoreStage,
     closed_record_of,
@@ -39,12 +37,6 @@ from tests.storage.stages import (
 
 CONTENT = b"request entity" * 300
 DAY = 86_400
-
-
-@pytest.fixture(params=list(STAGES))
-def stage(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[StoreStage]:
-    with nothing_left_behind(STAGES[request.param](tmp_path)) as stage:
-        yield stage
 
 
 @pytest.fixture
