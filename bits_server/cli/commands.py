@@ -10,6 +10,7 @@ import click
 from bits_server.app import create_app, make_cleanups
 from bits_server.cli.chosen_settings import explained, settings_of, usable
 from bits_server.cli.cleanup_report import describe
+from bits_server.cli.doctor_command import doctor
 from bits_server.cli.embedded_server import EmbeddedServer
 from bits_server.cli.explain_command import explain
 from bits_server.cli.session_commands import sessions
@@ -122,3 +123,4 @@ def nginx_config(file: str) -> None:
 
 main.add_command(sessions)
 main.add_command(explain)
+main.add_command(doctor)

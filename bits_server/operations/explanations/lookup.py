@@ -14,6 +14,7 @@ from bits_server.operations.explanations.of_windows import ALSO, WINDOWS
 from bits_server.protocol.errors import (
     ERROR_TABLE,
     HTTP_STATUS_HRESULT,
+    ApplicationFailed,
     ApplicationRefused,
     BitsError,
     HResult,
@@ -43,6 +44,18 @@ def lookup(text: str) -> Explanation:
     """Explain a code in any of its forms. Raises NotACode for what is none, and no name."""
     code = _of_name(text.strip().upper()) or read_code(text)
     return Explanation(code, name_of(code.hresult), tuple(_refusals(code)), tuple(_others(code)))
+
+
+def meaning_of_answer(status: int, hresult: int | None, *, is_application: bool) -> Meaning | None:
+    """What an Ack with these means; None where no row of our table is answered so.
+
+    ``is_application``: the context names the server application.
+    """
+    for row in ERROR_TABLE:
+        is_theirs = issubclass(row, ApplicationFailed)
+        if is_theirs == is_application and (row.status, row.hresult) == (status, hresult):
+            return REFUSALS[row]
+    return REFUSALS[ApplicationRefused] if is_application else None
 
 
 def name_of(hresult: int) -> str:
