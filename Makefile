@@ -7,9 +7,10 @@ VENV   := .venv
 BIN    := $(VENV)/bin
 
 # What the tests start beside Python: command:package, for Debian and Ubuntu.
-TEST_TOOLS := curl:curl nginx:nginx-light openssl:openssl strace:strace
+TEST_TOOLS := curl:curl nginx:nginx-light openssl:openssl promtool:prometheus strace:strace \
+  systemd-analyze:systemd
 
-.PHONY: help install run test soak lint types clean test-tools
+.PHONY: help install run test soak bench lint types clean test-tools
 
 help: ## say what there is (this)
 	@echo "Targets:"
@@ -27,6 +28,9 @@ test: $(VENV)/.tested lint types ## install what the tests need and run them all
 
 soak: $(VENV)/.tested ## run the long figures: many kills, sequences and gigabytes
 	$(BIN)/pytest -m "soak or not soak" --soak tests
+
+bench: $(VENV)/.tested ## measure speed beside nginx; some minutes on a quiet machine
+	$(BIN)/python -m tests.benchmarks --output tests/benchmarks/RESULTS.md
 
 lint: $(VENV)/.tested ## check style and formatting with ruff
 	$(BIN)/ruff check .

@@ -3,9 +3,12 @@
 The public API is what ``__all__`` names; all else may change from one version to the next.
 """
 
-from bits_server.app import create_app
+from bits_server.app import create_app, create_apps
 from bits_server.settings import (
+    Checksum,
     Durability,
+    LogFormat,
+    LogLevel,
     NotificationHeader,
     NotificationType,
     NotifyAt,
@@ -18,7 +21,10 @@ from bits_server.version import VERSION
 __version__ = VERSION
 
 __all__ = [
+    "Checksum",
     "Durability",
+    "LogFormat",
+    "LogLevel",
     "NotificationHeader",
     "NotificationType",
     "NotifyAt",
@@ -27,4 +33,5 @@ __all__ = [
     "VirtualDirectory",
     "__version__",
     "create_app",
+    "create_apps",
 ]

@@ -5,39 +5,81 @@ from __future__ import annotations
 import grp
 import os
 from collections.abc import Callable
+from dataclasses import fields
 
 from bits_server.notification.http_client import HttpBackEndClient
+from bits_server.operations.census import Census
+from bits_server.operations.closed_address import ClosedAddress
 from bits_server.operations.event_log import EventLog
+from bits_server.operations.health import Health
 from bits_server.operations.housekeeping import Housekeeper, give_way
+from bits_server.operations.metrics import Metrics, shared_folder
+from bits_server.operations.metrics_app import MetricsApp
 from bits_server.sessions.administration import Administration
 from bits_server.sessions.cleanup import Cleanup
 from bits_server.sessions.manager import SessionManager
 from bits_server.sessions.notifying import Notifier
-from bits_server.sessions.observer import SessionObserver
+from bits_server.sessions.observer import Observers, SessionObserver
 from bits_server.sessions.turns import Turns
 from bits_server.settings import Durability, Settings, SettingsError, VirtualDirectory
 from bits_server.storage.disk import DiskRules
-from bits_server.storage.filesystem import (
-    FilesystemStore,
-    FolderUnusable,
-    refuse_other_owner,
-    refuse_unusable,
-)
+from bits_server.storage.filesystem import FilesystemStore, refuse_other_owner, refuse_unusable
+from bits_server.storage.interface import FolderUnusable
+from bits_server.storage.limits import Limits
 from bits_server.web.application import BitsApplication
-from bits_server.web.trusted_proxies import TrustedProxies
+from bits_server.web.trusted_proxies import TrustedProxies, WsgiApplication
 
 
 def create_app(
     settings: Settings, observer: SessionObserver | None = None, *, clean_up: bool = True
-) -> TrustedProxies:
+) -> WsgiApplication:
     """The server as a WSGI application, for any WSGI server.
 
     ``observer`` is told of everything that happens to sessions; without one it is logged to the
     logger ``bits_server``. ``clean_up``: remove expired sessions regularly, from a thread of this
-    process. Raises SettingsError where a folder or group cannot be used.
+    process. With ``metrics_bind``, what comes in there under gunicorn gets metrics and health
+    instead. Raises SettingsError where a folder or group cannot be used.
     """
+    if not settings.metrics_bind:
+        return _uploads(settings, observer or EventLog(), clean_up)
+    if settings.metrics_bind.startswith("fd:"):
+        raise SettingsError(
+            "metrics_bind",
+            "a descriptor is for bits-server serve only: name HOST:PORT or unix:PATH",
+            table="[server]",
+        )
+    uploads, metrics = create_apps(settings, observer, clean_up=clean_up)
+    try:
+        return ClosedAddress(uploads, metrics, settings.metrics_bind)
+    except OSError as error:
+        raise SettingsError(
+            "metrics_bind", f"{settings.metrics_bind!r}: {error}", table="[server]"
+        ) from error
+
+
+def create_apps(
+    settings: Settings, observer: SessionObserver | None = None, *, clean_up: bool = True
+) -> tuple[WsgiApplication, WsgiApplication]:
+    """Two WSGI applications: for the uploads, as ``create_app``, and for metrics and health.
+
+    Serve the second one at an address that clients do not reach. In several processes both count
+    together where PROMETHEUS_MULTIPROC_DIR names an empty folder before any of this is imported.
+    """
+    urls = [directory.url for directory in settings.virtual_directories]
+    metrics = Metrics(urls)
+    uploads = _uploads(settings, Observers([observer or EventLog(), metrics]), clean_up)
+    stores = [
+        (directory, _store(directory, _table(number)))
+        for number, directory in enumerate(settings.virtual_directories, 1)
+    ]
+    census = Census(
+        {directory.url: store for directory, store in stores}, shared_folder(), pause=give_way
+    )
+    return uploads, MetricsApp(metrics, census, Health(stores), urls)
+
+
+def _uploads(settings: Settings, observer: SessionObserver, clean_up: bool) -> TrustedProxies:
     check_environment(settings)
-    observer = observer or EventLog()
     managers = []
     turns = Turns(settings.threads)
     for number, directory in enumerate(settings.virtual_directories, 1):
@@ -159,8 +201,12 @@ def _back_end_client(directory: VirtualDirectory, table: str) -> HttpBackEndClie
 
 
 def _store(directory: VirtualDirectory, table: str) -> FilesystemStore:
+    limits = Limits(**{each.name: getattr(directory, each.name) for each in fields(Limits)})
     return FilesystemStore(
-        directory.path, _disk_rules(directory, table), create_folders=directory.create_folders
+        directory.path,
+        _disk_rules(directory, table),
+        create_folders=directory.create_folders,
+        limits=limits,
     )
 
 

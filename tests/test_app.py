@@ -15,6 +15,8 @@ from bits_server.app import check_environment, create_app, make_cleanups
 from bits_server.protocol.content_range import ContentRange
 from bits_server.protocol.errors import BitsError
 from bits_server.sessions.cleanup import Cleanup
+from bits_server.sessions.cleanup_report import CleanupReport
+from bits_server.sessions.observer import AnsweredPacket
 from bits_server.settings import Settings, SettingsError, VirtualDirectory
 from bits_server.storage.record import SessionRecord
 from tests.support.bits_client import BitsClient
@@ -235,14 +237,21 @@ class Notebook:
     def expired(self, directory: str, record: SessionRecord) -> None:
         self.events.append(f"{directory} expired {record.destination}")
 
-    def cleaned_up(self, directory: str, summary: str) -> None:
-        self.events.append(f"{directory} cleaned up {summary}")
+    def cleaned_up(self, directory: str, report: CleanupReport) -> None:
+        self.events.append(f"{directory} cleaned up: {report}")
 
-    def failed(
+    def failed(  # of what is no packet
         self, directory: str, packet: str, session_id: str, destination: str, error: BitsError
     ) -> None:
         assert session_id
         self.events.append(f"{directory} {packet} to {destination}: {type(error).__name__}")
+
+    def answered(self, packet: AnsweredPacket) -> None:
+        assert packet.seconds >= 0
+        outcome = f"{packet.body_bytes} bytes"
+        if packet.error is not None:
+            outcome = f"{packet.destination}: {type(packet.error).__name__}"
+        self.events.append(f"{packet.directory} {packet.packet} answered, {outcome}")
 
 
 def test_the_observer_is_told_of_everything_that_happens(folder: Path) -> None:
@@ -256,12 +265,18 @@ def test_the_observer_is_told_of_everything_that_happens(folder: Path) -> None:
     client.cancel()
     assert notebook.events == [
         "/v1 created f.bin",
+        "/v1 Create-Session answered, 0 bytes",
         "/v1 bytes 0-2/5 of f.bin: 3",
+        "/v1 Fragment answered, 3 bytes",
         "/v1 bytes 3-4/5 of f.bin: 5",
+        "/v1 Fragment answered, 2 bytes",
         "/v1 closed f.bin",
+        "/v1 Close-Session answered, 0 bytes",
         "/v1 created g.bin",
+        "/v1 Create-Session answered, 0 bytes",
         "/v1 cancelled g.bin",
-        "/v1 CancelSession to /v1/g.bin: SessionNotFound",
+        "/v1 Cancel-Session answered, 0 bytes",
+        "/v1 Cancel-Session answered, /v1/g.bin: SessionNotFound",
     ]
 
 
@@ -273,7 +288,7 @@ def test_without_an_observer_what_happens_is_logged(
     client = BitsClient(InProcessSender(app), "/v1/f.bin")
     with caplog.at_level(logging.INFO, "bits_server"):
         client.upload(b"hello")
-    assert [client.session_id in message for message in caplog.messages] == [True, True]
+    assert [client.session_id in message for message in caplog.messages] == [True] * 4
 
 
 def test_two_virtual_directories_keep_their_files_apart(tmp_path: Path) -> None:
@@ -312,3 +327,25 @@ class TestTheOrderOfChecks:
         ):
             client.session_id = "{A0FF5911-4144-45B3-BF27-27AFC8EC8A67}"
             assert client.close().status == status
+
+
+def test_metrics_are_told_to_no_request_without_a_socket(folder: Path) -> None:
+    """Under a server that does not show it, every request is one for uploads."""
+    settings = Settings(settings_of(folder).virtual_directories, metrics_bind="127.0.0.1:9108")
+    sender = InProcessSender(create_app(settings, clean_up=False))
+    for target in ("/metrics", "/healthz", "/readyz"):
+        assert sender.send("GET", target, [("Host", "127.0.0.1:9108")]).status == 404
+    BitsClient(sender, "/v1/f").upload(b"content")
+
+
+@pytest.mark.parametrize(
+    ("address", "problem"),
+    [("fd://3", "for bits-server serve only"), ("no-such-host.invalid:80", "no-such-host.invalid")],
+)
+def test_an_address_of_metrics_that_cannot_be_found_is_refused(
+    folder: Path, address: str, problem: str
+) -> None:
+    settings = Settings(settings_of(folder).virtual_directories, metrics_bind=address)
+    error = refusal(lambda given: create_app(given, clean_up=False), settings)
+    assert (error.table, error.key) == ("[server]", "metrics_bind")
+    assert problem in error.problem

@@ -44,7 +44,8 @@ DOORS = {"storage": {"interface", "record"}, "notification": {"interface"}}
 OUTSIDE_PACKAGES = {
     "click": {"cli"},
     "gunicorn": {"cli"},
-    "werkzeug": {"web"},
+    "prometheus_client": {"operations"},
+    "werkzeug": {"web", "operations"},
 }
 ONLY_IN = {"tomllib": {"operations.settings_file"}}
 ENVIRONMENT = {"environ", "environb", "getenv", "getenvb", "putenv", "unsetenv"}

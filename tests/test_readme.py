@@ -20,9 +20,11 @@ from bits_server.operations.settings_file import DIRECTORY_KEYS, SERVER_KEYS, se
 from bits_server.protocol.errors import ERROR_TABLE
 from bits_server.settings import Settings, VirtualDirectory
 from tests.support.bits_client import BitsClient
+from tests.support.nginx import SHIPPED
 from tests.support.wire import InProcessSender
 
 ROOT = Path(__file__).parent.parent
+SIZES_OR_NONE = {"maximum_upload_size", "quota", "quota_per_user"}
 README = (ROOT / "README.md").read_text()
 DIRECTORY = VirtualDirectory(url="/upload", path="/srv/uploads")
 DEFAULTS = Settings((DIRECTORY,))
@@ -49,7 +51,7 @@ def test_every_key_is_described_with_its_default(key: str) -> None:
     default = getattr(subject, key)
     if key in ("url", "path"):
         expected = "must be given"
-    elif default is None and key != "maximum_upload_size":
+    elif default is None and key not in SIZES_OR_NONE:
         expected = "none"
     else:
         expected = f"`{show(default)}`"
@@ -86,7 +88,8 @@ def test_the_search_for_named_files_finds_them() -> None:
 
 
 @pytest.mark.parametrize("snippet", snippets("toml"))
-def test_a_settings_snippet_can_be_used(snippet: str) -> None:
+def test_a_settings_snippet_can_be_used(snippet: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("RECEIPT_KEY", "secret")
     assert settings_from(tomllib.loads(snippet)).virtual_directories
 
 
@@ -124,12 +127,59 @@ def test_every_command_and_option_that_is_named_exists() -> None:
             assert option in helped.output, call
 
 
-def test_the_nginx_example_lets_pass_what_the_server_takes() -> None:
-    (example,) = snippets("nginx")
-    assert f"client_max_body_size {DIRECTORY.maximum_fragment_size >> 20}m;" in example
-    assert f"large_client_header_buffers 4 {HEADER_FIELD_BYTES >> 10}k;" in example
-    assert f"location {DIRECTORY.url} " in example
-    assert f"proxy_pass http://{DEFAULTS.bind[0]};" in example
+def test_nginx_as_we_ship_it_lets_pass_what_the_server_takes() -> None:
+    shipped = SHIPPED.read_text()
+    assert f"client_max_body_size {DIRECTORY.maximum_fragment_size >> 20}m;" in shipped
+    assert f"large_client_header_buffers 4 {HEADER_FIELD_BYTES >> 10}k;" in shipped
+    assert f"location ^~ {DIRECTORY.url} {{" in shipped
+
+
+def test_the_commands_for_a_new_machine_put_the_files_where_the_others_look_for_them() -> None:
+    commands, *_ = snippets("sh")
+    config = ROOT / "config"
+    service = (config / "bits-server.service").read_text()
+    for name in re.findall(r"config/([\w.-]+)", commands):
+        assert (config / name).is_file()
+    program, settings = re.findall(r"^ExecStart=(\S+) serve --settings (\S+)$", service, re.M)[0]
+    assert f"{Path(program).parent}/pip install ." in commands
+    assert f"config/bits_server.toml {settings}\n" in commands
+    for key in ("ssl_certificate", "ssl_certificate_key"):
+        (path,) = re.findall(rf"^ +{key} (\S+);", SHIPPED.read_text(), re.M)
+        assert path in commands
+    for key in ("User", "Group"):
+        assert f"{key}=bits-server\n" in service
+    assert "install -m 644 config/nginx.conf /etc/nginx/conf.d/bits-server.conf\n" in commands
+
+
+IIS_PROPERTIES = (
+    *("BITSUploadEnabled", "BITSSessionTimeout", "BITSMaximumUploadSize"),
+    *("BITSServerNotificationType", "BITSServerNotificationURL", "BITSHostId"),
+    *("BITSHostIdFallbackTimeout", "BITSAllowOverwrites", "BITSCleanupUseDefault"),
+    *("BITSCleanupCount", "BITSCleanupUnits", "BITSNumberOfSessionsLimit"),
+    "BITSSessionLimitEnable",
+)
+
+
+def test_each_property_of_iis_has_its_key() -> None:
+    found = re.findall(r"^\| (BITS\w+(?:, BITS\w+)*) \| (.*) \|$", README, re.M)
+    assert sorted(name for names, _ in found for name in names.split(", ")) == sorted(
+        IIS_PROPERTIES
+    )
+    for names, meaning in found:
+        key = re.match(r"`([a-z_]+)`", meaning)
+        assert key is not None, names
+        assert key[1] in DIRECTORY_KEYS, names
+
+
+@pytest.mark.parametrize(
+    "code",
+    [
+        *("0x8019019D, HTTP 413", "0x801901F6, HTTP 502", "0x801901F8, HTTP 504"),
+        *("0x801901F5, HTTP 501", "0x80070005, HTTP 403", "0x80200013", "0x8020001F, HTTP 500"),
+    ],
+)
+def test_what_administrators_ask_for_most_is_explained(code: str) -> None:
+    assert re.search(rf"^\| (?:0x8.*; )?{code} \|", README, re.M)
 
 
 def test_every_error_code_has_its_line_and_is_no_other() -> None:
@@ -157,8 +207,8 @@ def test_the_lines_of_the_log_are_what_an_upload_writes(
 
 
 def without_chance(lines: str) -> str:
-    """What differs from one run to the next, replaced: session ids and client addresses."""
-    return re.sub(r" for [\d.]+$", " for ADDRESS", re.sub(r"\{.*?\}", "{GUID}", lines), flags=re.M)
+    """What differs from one run to the next, replaced: session ids and times."""
+    return re.sub(r"[\d.]+ ms$", "TIME ms", re.sub(r"\{.*?\}", "{GUID}", lines), flags=re.M)
 
 
 def test_every_dependency_has_its_reason() -> None:

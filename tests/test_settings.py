@@ -8,7 +8,10 @@ from typing import Any
 import pytest
 
 from bits_server.settings import (
+    Checksum,
     Durability,
+    LogFormat,
+    LogLevel,
     NotificationHeader,
     NotificationType,
     NotifyAt,
@@ -49,6 +52,13 @@ def test_all_but_url_and_path_has_a_default() -> None:
         "notification_headers": (),
         "notification_ca_file": None,
         "maximum_reply_size": 1024**3,
+        "session_limit": 50,
+        "session_limit_per_address": 0,
+        "sessions_total": 10_000,
+        "minimum_free_space": 0,
+        "quota": None,
+        "quota_per_user": None,
+        "checksum": Checksum.NONE,
     }
 
 
@@ -57,6 +67,16 @@ def test_by_default_only_this_machine_is_listened_to() -> None:
     assert Settings((UPLOAD,)).workers == 2
     assert Settings((UPLOAD,)).threads == 16
     assert Settings((UPLOAD,)).trusted_proxies == ("unix",)
+    assert Settings((UPLOAD,)).log_level is LogLevel.INFO
+    assert Settings((UPLOAD,)).log_format is LogFormat.HUMAN
+    assert Settings((UPLOAD,)).log_file == ""
+
+
+def test_a_log_file_has_an_absolute_path() -> None:
+    assert Settings((UPLOAD,), log_file="/var/log/bits-server.log").log_file
+    with pytest.raises(SettingsError) as caught:
+        Settings((UPLOAD,), log_file="bits-server.log")
+    assert (caught.value.table, caught.value.key) == ("[server]", "log_file")
 
 
 @pytest.mark.parametrize("value", [UPLOAD, Settings((UPLOAD,))])
@@ -90,6 +110,13 @@ ACCEPTED: dict[str, list[Any]] = {
     "notification_headers": [(), (NotificationHeader("X-Key", "größe"),)],
     "notification_ca_file": [None, "/etc/ssl/own.pem"],
     "maximum_reply_size": [0, 1, 2**63],
+    "session_limit": [0, 50, 10**9],
+    "session_limit_per_address": [0, 50],
+    "sessions_total": [0, 10**9],
+    "minimum_free_space": [0, 2**40],
+    "quota": [None, 0, 2**63],
+    "quota_per_user": [None, 0, 2**63],
+    "checksum": list(Checksum),
 }
 REFUSED: dict[str, list[Any]] = {
     "url": [
@@ -118,6 +145,12 @@ REFUSED: dict[str, list[Any]] = {
     "notification_timeout": [0, -1, 86_401],
     "notification_ca_file": ["", "own.pem"],
     "maximum_reply_size": [-1],
+    "session_limit": [-1],
+    "session_limit_per_address": [-1],
+    "sessions_total": [-1],
+    "minimum_free_space": [-1],
+    "quota": [-1],
+    "quota_per_user": [-1],
 }
 ACCEPTED_CASES = [(key, value) for key, values in ACCEPTED.items() for value in values]
 REFUSED_CASES = [(key, value) for key, values in REFUSED.items() for value in values]
@@ -139,7 +172,7 @@ def test_a_value_that_makes_no_sense_is_refused_with_its_key(key: str, value: An
 def test_every_key_but_the_truth_values_is_tried_with_something_refused() -> None:
     fields = {field.name: field.type for field in dataclasses.fields(VirtualDirectory)}
     assert {name for name, kind in fields.items() if kind != "bool"} == ACCEPTED.keys()
-    elsewhere = {"durability", "notification_type", "notification_url", "notify_at"}
+    elsewhere = {"durability", "notification_type", "notification_url", "notify_at", "checksum"}
     assert ACCEPTED.keys() - REFUSED.keys() == elsewhere | {"notification_headers"}
 
 
@@ -271,6 +304,24 @@ def test_what_is_no_address_to_listen_on_is_refused(address: str) -> None:
 def test_a_port_that_cannot_be_is_refused(address: str) -> None:
     with pytest.raises(SettingsError):
         Settings((UPLOAD,), bind=(address,))
+
+
+@pytest.mark.parametrize(
+    "address", ["", "127.0.0.1:9108", "[::1]:0", "unix:/run/metrics", "fd://4"]
+)
+def test_metrics_have_an_address_of_their_own_or_none(address: str) -> None:
+    assert Settings((UPLOAD,), metrics_bind=address).metrics_bind == address
+
+
+@pytest.mark.parametrize("address", ["9108", "http://127.0.0.1:9108", "127.0.0.1:65536", "fd://"])
+def test_what_is_no_address_for_metrics_is_refused(address: str) -> None:
+    with pytest.raises(SettingsError, match=r"^\[server\]: metrics_bind: .*HOST:PORT"):
+        Settings((UPLOAD,), metrics_bind=address)
+
+
+def test_metrics_where_uploads_come_in_are_refused() -> None:
+    with pytest.raises(SettingsError, match=r"^\[server\]: metrics_bind: .*uploads come in"):
+        Settings((UPLOAD,), bind=(":80", "unix:/run/s"), metrics_bind="unix:/run/s")
 
 
 def test_no_address_at_all_is_refused() -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from bits_server.sessions.cleanup import CleanupReport
+from bits_server.sessions.cleanup_report import CleanupReport
 
 
 def describe(path: str, report: CleanupReport | None, *, dry_run: bool) -> str:

@@ -14,10 +14,11 @@ from bits_server.cli.doctor_command import doctor
 from bits_server.cli.embedded_server import EmbeddedServer
 from bits_server.cli.explain_command import explain
 from bits_server.cli.session_commands import sessions
-from bits_server.operations.log_setup import set_up_logging
+from bits_server.operations.log_setup import log_as_set
 from bits_server.operations.nginx_config import location_blocks
 from bits_server.operations.settings_file import load_settings, show_settings
 from bits_server.operations.values import read_duration
+from bits_server.settings import Settings, SettingsError
 from bits_server.version import VERSION
 
 
@@ -49,13 +50,21 @@ def serve(
     threads: int | None,
 ) -> None:
     """Receive uploads into FOLDER, or as a settings file says."""
-    settings = settings_of(folder, file, url)
     given: dict[str, Any] = {"bind": bind or None, "workers": workers, "threads": threads}
     changes = {name: value for name, value in given.items() if value is not None}
-    # Looked at here, where a message can be read, and not in each worker.
-    settings = usable(dataclasses.replace(settings, **changes), file)
-    set_up_logging()
-    EmbeddedServer(settings, lambda: create_app(settings)).run()
+
+    def read_settings() -> Settings:
+        """Looked at where a message can be read, and not in each worker."""
+        settings = dataclasses.replace(settings_of(folder, file, url), **changes)
+        return usable(settings, file)
+
+    settings = read_settings()
+    try:
+        log_as_set(settings)
+    except SettingsError as error:
+        error.file = file or ""
+        raise
+    EmbeddedServer(settings, create_app, read_settings).run()
 
 
 @main.command()

@@ -2,19 +2,26 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import signal
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import click
 from gunicorn.app.base import BaseApplication
 
 from bits_server.cli.greeting import greeting
-from bits_server.settings import Settings
+from bits_server.cli.metrics_folder import MetricsFolder
+from bits_server.cli.metrics_listener import MetricsListener
+from bits_server.operations.log_setup import log_as_set
+from bits_server.settings import Settings, SettingsError
 
 # A Kerberos Authorization with 64 KB must pass, name and line end included.
 HEADER_FIELD_BYTES = (64 << 10) + 1024
+
+_log = logging.getLogger("bits_server")
 
 _ENDING = (signal.SIGTERM, signal.SIGINT, signal.SIGQUIT)
 
@@ -38,6 +45,9 @@ def _end_when_told() -> None:
     signal.pthread_sigmask(signal.SIG_UNBLOCK, _ENDING)
 
 
+_metrics_folder = MetricsFolder()
+
+
 GUNICORN_SETTINGS: dict[str, Any] = {
     "worker_class": "gthread",
     # A BITS client comes back on its connection; longer than nginx keeps one to us (60 s), so that
@@ -51,6 +61,10 @@ GUNICORN_SETTINGS: dict[str, Any] = {
     # The sign of life of a worker is a file; on a slow disk it would stop the worker.
     "worker_tmp_dir": "/dev/shm" if os.path.isdir("/dev/shm") else None,
     "on_starting": lose_no_signal,
+    "when_ready": _metrics_folder.when_ready,
+    "pre_fork": _metrics_folder.pre_fork,
+    "post_fork": _metrics_folder.post_fork,
+    "on_exit": _metrics_folder.on_exit,
     # Only our own trusted_proxies says whose word is taken for what the client is and asked for:
     # gunicorn would believe whoever comes from this machine, or through a socket.
     "forwarded_allow_ips": "",
@@ -60,31 +74,71 @@ GUNICORN_SETTINGS: dict[str, Any] = {
 
 
 class EmbeddedServer(BaseApplication):  # type: ignore[misc]  # gunicorn brings no types
-    """Serves ``make_app()``, made anew in each worker process, until it is told to stop.
+    """Serves ``make_app(settings)``, made anew in each worker process, until it is told to stop.
 
-    Sockets that systemd hands over (LISTEN_FDS) are taken in place of ``bind``, by gunicorn.
+    SIGHUP reads the settings again, here in the master: where they cannot be used the last good
+    ones stay, while gunicorn by itself would halt, because its new workers cannot start.
+
+    Sockets that systemd hands over (LISTEN_FDS) are taken in place of ``bind``, by gunicorn; one of
+    them may be that of ``metrics_bind``. ``make_app`` gets the address that it has become.
     """
 
-    def __init__(self, settings: Settings, make_app: Callable[[], Any]) -> None:
+    def __init__(
+        self,
+        settings: Settings,
+        make_app: Callable[[Settings], Any],
+        read_settings: Callable[[], Settings],
+    ) -> None:
+        """``read_settings``: looks at them and at this machine again; raises SettingsError."""
         self._settings = settings
         self._make_app = make_app
+        self._read_settings = read_settings
+        self._has_begun = False
+        self._metrics = MetricsListener(settings.metrics_bind)
         super().__init__()
 
     def load_config(self) -> None:
+        """At the beginning, and again after each SIGHUP."""
+        if self._has_begun:
+            self._read_anew()
+        self._has_begun = True
         options = {
             **GUNICORN_SETTINGS,
             "bind": list(self._settings.bind),
             "workers": self._settings.workers,
             "threads": self._settings.threads,
-            "when_ready": self._greet,
+            "when_ready": self._get_ready,
+            "on_reload": self._open_metrics,
         }
+        if not self._settings.metrics_bind:
+            for hook in ("pre_fork", "post_fork", "on_exit"):
+                del options[hook]
         for name, value in options.items():
             self.cfg.set(name, value)
 
     def load(self) -> Any:
-        return self._make_app()
+        return self._make_app(self._settings)
 
-    def _greet(self, arbiter: Any) -> None:
+    def _read_anew(self) -> None:
+        try:
+            # Where metrics are told stays as it is until the next start.
+            settings = replace(self._read_settings(), metrics_bind=self._metrics.bind)
+            log_as_set(settings)
+        except SettingsError as error:
+            _log.error("SIGHUP: the settings stay as they were: %s", error)
+            return
+        self._settings = settings
+        _log.info("SIGHUP: the settings were read again")
+
+    def _get_ready(self, arbiter: Any) -> None:
         """Once the sockets listen: only now a port of 0 has become a number."""
-        addresses = [listener.getsockname() for listener in arbiter.LISTENERS]
+        addresses = [each.getsockname() for each in self._open_metrics(arbiter)]
+        if self._settings.metrics_bind:
+            _metrics_folder.when_ready(arbiter)
         click.echo(greeting(self._settings, addresses))
+
+    def _open_metrics(self, arbiter: Any) -> list[Any]:
+        """The listeners for uploads, when there is the other one too. Raises SettingsError."""
+        others = self._metrics.open_beside(arbiter)
+        self._settings = replace(self._settings, metrics_bind=self._metrics.bind)
+        return others

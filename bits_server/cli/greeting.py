@@ -40,6 +40,8 @@ def greeting(settings: Settings, addresses: list[Any]) -> str:
     """The text. ``addresses`` as the listening sockets name them."""
     lines = ["BITS uploads are received:"]
     lines += [f"  {each.url} -> {each.path}" for each in settings.virtual_directories]
+    if settings.metrics_bind:
+        lines.append(f"Metrics and health are told at {settings.metrics_bind}")
     first = settings.virtual_directories[0]
     prefix = quote(first.url.rstrip("/"), safe="/")
     network = [address for address in addresses if isinstance(address, tuple)]

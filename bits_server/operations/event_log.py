@@ -1,70 +1,85 @@
-"""What happens to sessions, as lines of the log ``bits_server``.
+"""What happens to packets and sessions, as lines of the log ``bits_server``.
 
-The rule of this file: text that a client sent is printed with ``%r``, so that it cannot forge a
-line; every refusal says its cause, its HTTP status and its HRESULT.
+The rule of this file: one line for each packet and each event, with its fields beside it for those
+who read by machine; text that a client sent is printed with ``%r``, so that it cannot forge a line;
+every refusal says its cause, its remedy, its HTTP status and its HRESULT.
 """
 
 from __future__ import annotations
 
 import logging
+from typing import Any
 
 from bits_server.protocol.content_range import ContentRange
 from bits_server.protocol.errors import BitsError, UnexpectedFailure, hresult_name
+from bits_server.sessions.cleanup_report import CleanupReport
+from bits_server.sessions.observer import AnsweredPacket
 from bits_server.storage.record import NotificationOutcome, SessionRecord
 
 _log = logging.getLogger("bits_server")
 
 
 class EventLog:
-    """A SessionObserver that logs: sessions at INFO, Fragments at DEBUG, refusals at WARNING."""
+    """A SessionObserver that logs: what goes well at INFO, refusals at WARNING."""
 
     def session_created(self, directory: str, record: SessionRecord) -> None:
-        _log.info(
-            "%s session created: %s %r for %s",
-            record.guid,
-            directory,
-            record.destination,
-            record.client_address,
-        )
+        """The line of its packet says it all."""
 
     def fragment_received(
         self, directory: str, record: SessionRecord, content_range: ContentRange, received: int
     ) -> None:
+        """The line of its packet says the most; this is for those who look closely."""
         _log.debug("%s %s received, next is byte %d", record.guid, content_range, received)
 
     def notified(self, directory: str, record: SessionRecord) -> None:
         outcome = record.notification
         assert outcome is not None
-        _log.log(
+        seconds = outcome.ended - outcome.began
+        fields = {"attempts": outcome.attempts, "status": outcome.status, "duration": seconds}
+        _tell(
             logging.INFO if outcome.succeeded else logging.WARNING,
+            "notified",
+            {**_of_session(directory, record), **fields, "error": outcome.error},
             "%s server application of %s notified, attempt %d, %.3f s: %s",
             record.guid,
             directory,
             outcome.attempts,
-            outcome.ended - outcome.began,
+            seconds,
             _in_words(outcome),
         )
 
     def closed(self, directory: str, record: SessionRecord, outcome: str) -> None:
         # A session without a Fragment: an empty file, or a client that gave up before it began.
-        level = logging.WARNING if record.total is None else logging.INFO
-        _log.log(
-            level,
-            "%s session closed: %s %r, total %s bytes: %s",
+        _tell(
+            logging.WARNING if record.total is None else logging.INFO,
+            "session_closed",
+            {**_of_session(directory, record), "outcome": outcome},
+            "%s session closed: %s %r, total %s bytes%s: %s",
             record.guid,
             directory,
             record.destination,
             "unknown" if record.total is None else record.total,
+            f", SHA-256 {record.sha256}" if record.sha256 else "",
             outcome,
         )
 
     def cancelled(self, directory: str, record: SessionRecord) -> None:
-        _log.info("%s session cancelled: %s %r", record.guid, directory, record.destination)
+        _tell(
+            logging.INFO,
+            "session_cancelled",
+            _of_session(directory, record),
+            "%s session cancelled: %s %r",
+            record.guid,
+            directory,
+            record.destination,
+        )
 
     def expired(self, directory: str, record: SessionRecord) -> None:
         # Every byte had come: somebody will miss this file.
-        _log.log(
+        _tell(
             logging.WARNING if record.is_complete else logging.INFO,
+            "session_expired",
+            {**_of_session(directory, record), "complete": record.is_complete},
             "%s session expired and removed: %s %r, %s",
             record.guid,
             directory,
@@ -72,26 +87,110 @@ class EventLog:
             "complete, but never closed by its client" if record.is_complete else "incomplete",
         )
 
-    def cleaned_up(self, directory: str, summary: str) -> None:
-        _log.info("%s cleaned up: %s", directory, summary)
+    def cleaned_up(self, directory: str, report: CleanupReport) -> None:
+        fields = {"virtual_directory": directory, "outcome": str(report)}
+        _tell(logging.INFO, "cleaned_up", fields, "%s cleaned up: %s", directory, report)
+
+    def answered(self, packet: AnsweredPacket) -> None:
+        if packet.error is not None:
+            _tell_refusal(packet.packet, packet, packet.error)
+            return
+        _tell(
+            logging.INFO,
+            "packet",
+            packet,
+            "%s %s %r from %s: %d%s, %.1f ms",
+            _plain(packet.session_id),
+            packet.packet,
+            packet.destination,
+            _plain(packet.client_address),
+            packet.status,
+            "" if packet.offset is None else f", {packet.body_bytes} bytes at {packet.offset}",
+            packet.seconds * 1000,
+        )
 
     def failed(
         self, directory: str, packet: str, session_id: str, destination: str, error: BitsError
     ) -> None:
-        unexpected = isinstance(error, UnexpectedFailure)
-        _log.log(
-            logging.ERROR if unexpected else logging.WARNING,
-            "%s %s refused with %d %s: %r: %s",
-            ascii(session_id)[1:-1] or "-",
-            packet or "packet",
-            error.status,
-            "-"
-            if error.hresult is None
-            else f"0x{error.hresult:08X} {hresult_name(error.hresult)}",
-            destination,
-            error,
-            exc_info=error.__cause__ if unexpected else None,
+        fields = {"virtual_directory": directory, "packet": packet, "destination": destination}
+        _tell_refusal(packet, {**fields, "session_id": session_id}, error)
+
+
+def fields_of(packet: AnsweredPacket) -> dict[str, Any]:
+    """For those who read by machine; what does not apply is left out."""
+    error = packet.error
+    fields = {
+        "session_id": packet.session_id,
+        "user": packet.user,
+        "client_address": packet.client_address,
+        "virtual_directory": packet.directory,
+        "destination": packet.destination,
+        "packet": packet.packet,
+        "offset": packet.offset,
+        "bytes": packet.body_bytes,
+        "status": packet.status,
+        "hresult": None if error is None or error.hresult is None else f"0x{error.hresult:08X}",
+        "duration": round(packet.seconds, 6),
+        "waited_for_client": round(packet.body_seconds, 6),
+    }
+    return {name: value for name, value in fields.items() if value not in (None, "")}
+
+
+def _tell(
+    level: int,
+    event: str,
+    fields: dict[str, Any] | AnsweredPacket,
+    message: str,
+    *arguments: object,
+    cause: BaseException | None = None,
+) -> None:
+    if _log.isEnabledFor(level):
+        extra = {"event": event, "fields": fields}
+        _log.log(level, message, *arguments, extra=extra, exc_info=cause)
+
+
+def _tell_refusal(packet: str, fields: dict[str, Any] | AnsweredPacket, error: BitsError) -> None:
+    if isinstance(fields, AnsweredPacket):
+        session_id, destination, address = (
+            fields.session_id,
+            fields.destination,
+            fields.client_address,
         )
+    else:
+        session_id, destination, address = fields["session_id"], fields["destination"], ""
+    unexpected = isinstance(error, UnexpectedFailure)
+    _tell(
+        logging.ERROR if unexpected else logging.WARNING,
+        "refusal",
+        fields,
+        "%s %s refused with %d %s: %r from %s: %s. %s",
+        _plain(session_id),
+        packet or "packet",
+        error.status,
+        "-" if error.hresult is None else f"0x{error.hresult:08X} {hresult_name(error.hresult)}",
+        destination,
+        _plain(address),
+        error,
+        error.remedy,
+        cause=error.__cause__ if unexpected else None,
+    )
+
+
+def _plain(text: str) -> str:
+    """What a client chose and is mostly plain: without quotes, and on one line whatever it is."""
+    return ascii(text)[1:-1] or "-"
+
+
+def _of_session(directory: str, record: SessionRecord) -> dict[str, Any]:
+    return {
+        "session_id": record.guid,
+        "user": record.owner,
+        "client_address": record.client_address,
+        "virtual_directory": directory,
+        "destination": record.destination,
+        "total": record.total,
+        "sha256": record.sha256,
+    }
 
 
 def _in_words(outcome: NotificationOutcome) -> str:

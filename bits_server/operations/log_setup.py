@@ -1,18 +1,71 @@
-"""Where log lines go: standard error, where a terminal, systemd and gunicorn all expect them."""
+"""Where log lines go, and what they look like: for people, or as JSON for machines.
+
+The rule of this file: a line is one line. Lines go to standard error, where a terminal, systemd and
+gunicorn expect them, or to a file that is opened anew when logrotate has moved it away.
+"""
 
 from __future__ import annotations
 
+import json
 import logging
 import sys
+import time
+from logging.handlers import WatchedFileHandler
+from typing import Any
+
+from bits_server.operations.event_log import fields_of
+from bits_server.sessions.observer import AnsweredPacket
+from bits_server.settings import LogFormat, Settings, SettingsError
+
+HUMAN = "%(asctime)s %(levelname)s %(message)s"
 
 
-def set_up_logging(level: int = logging.INFO) -> None:
-    """Give the logger ``bits_server`` its handler, once; other loggers are not touched."""
+class JsonFormatter(logging.Formatter):
+    """One object a line: time (UTC), level, event, message, and the fields of the event."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        fields: Any = getattr(record, "fields", {})
+        if isinstance(fields, AnsweredPacket):
+            fields = fields_of(fields)
+        moment = time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(record.created))
+        line = {
+            "time": f"{moment}.{int(record.msecs):03d}Z",
+            "level": record.levelname,
+            "event": getattr(record, "event", "message"),
+            "message": record.getMessage(),
+            **{name: value for name, value in fields.items() if value not in (None, "")},
+        }
+        if record.exc_info:
+            line["traceback"] = self.formatException(record.exc_info)
+        return json.dumps(line)
+
+
+def log_as_set(settings: Settings) -> None:
+    """Set the log up as the settings want it. Raises SettingsError."""
+    try:
+        set_up_logging(settings.log_level.value.upper(), settings.log_format, settings.log_file)
+    except OSError as error:
+        raise SettingsError(
+            "log_file", f"{settings.log_file} cannot be written: {error.strerror}", table="[server]"
+        ) from error
+
+
+def set_up_logging(
+    level: int | str = logging.INFO, log_format: LogFormat = LogFormat.HUMAN, file: str = ""
+) -> None:
+    """Give the logger ``bits_server`` its handler; other loggers are not touched.
+
+    ``file``: its path; empty for standard error. Done again it changes what was set before. Raises
+    OSError where the file cannot be written.
+    """
     log = logging.getLogger("bits_server")
+    handler = WatchedFileHandler(file) if file else logging.StreamHandler(sys.stderr)
+    handler.setFormatter(
+        JsonFormatter() if log_format is LogFormat.JSON else logging.Formatter(HUMAN)
+    )
+    for old in list(log.handlers):
+        log.removeHandler(old)
+        old.close()
     log.setLevel(level)
-    if log.handlers:
-        return
-    handler = logging.StreamHandler(sys.stderr)
-    handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
     log.addHandler(handler)
     log.propagate = False

@@ -16,7 +16,10 @@ from typing import Any
 
 from bits_server.operations import values
 from bits_server.settings import (
+    Checksum,
     Durability,
+    LogFormat,
+    LogLevel,
     NotificationHeader,
     NotificationType,
     NotifyAt,
@@ -147,6 +150,10 @@ SERVER_KEYS: dict[str, Key] = {
     "workers": NUMBER,
     "threads": NUMBER,
     "trusted_proxies": TEXTS,
+    "metrics_bind": TEXT,
+    "log_level": _one_of(LogLevel),
+    "log_format": _one_of(LogFormat),
+    "log_file": TEXT,
 }
 
 DIRECTORY_KEYS: dict[str, Key] = {
@@ -173,6 +180,13 @@ DIRECTORY_KEYS: dict[str, Key] = {
     "notification_headers": HEADERS,
     "notification_ca_file": TEXT,
     "maximum_reply_size": SIZE,
+    "session_limit": NUMBER,
+    "session_limit_per_address": NUMBER,
+    "sessions_total": NUMBER,
+    "minimum_free_space": SIZE,
+    "quota": SIZE_OR_NONE,
+    "quota_per_user": SIZE_OR_NONE,
+    "checksum": _one_of(Checksum),
 }
 
 

@@ -40,18 +40,24 @@ class BitsError(Exception):
     """A packet cannot be carried out. Subclasses say why; all are answered with an Ack.
 
     Attributes: ``status``, the HTTP status; ``hresult``, None where the answer must carry none of
-    the three error headers; ``context``; ``retry_after_seconds``, where the answer says it.
+    the three error headers; ``context``; ``retry_after_seconds``, where the answer says it;
+    ``remedy``, what the administrator can do, for the log.
     """
 
     status: int = 500
     hresult: int | None = HResult.BG_E_HTTP_ERROR_500
     context = ErrorContext.BG_ERROR_CONTEXT_REMOTE_FILE
     retry_after_seconds: int | None = None
+    remedy: str = ""
 
 
 class SessionNotFound(BitsError):
     """Unknown, removed, of another user, or of another destination; the client starts again."""
 
+    remedy = (
+        "The client begins anew by itself; if it happens often, see whether "
+        "something removes BITS-Sessions, or raise session_timeout."
+    )
     status = 500
     hresult = HResult.BG_E_SESSION_NOT_FOUND
 
@@ -59,6 +65,7 @@ class SessionNotFound(BitsError):
 class AccessDenied(BitsError):
     """The destination exists and may not be overwritten, or the user may not upload here."""
 
+    remedy = "Remove the file, or turn allow_overwrites on; then the job can be resumed."
     status = 403
     hresult = HResult.E_ACCESSDENIED
 
@@ -66,6 +73,7 @@ class AccessDenied(BitsError):
 class UploadsNotEnabled(BitsError):
     """The virtual directory is there, uploads to it are off."""
 
+    remedy = "Set upload_enabled to true."
     status = 501
     hresult = HResult.E_ACCESSDENIED
 
@@ -73,6 +81,7 @@ class UploadsNotEnabled(BitsError):
 class FragmentOutOfOrder(BitsError):
     """A Fragment that starts after the next expected byte [MC-BUP] 3.2.5.2.6."""
 
+    remedy = "Nothing to do: the client is told where to go on."
     status = 416
     hresult = None  # the mere presence of an error header is a failure to some clients
 
@@ -80,6 +89,7 @@ class FragmentOutOfOrder(BitsError):
 class MalformedPacket(BitsError):
     """Something that the client sent is not as the protocol has it."""
 
+    remedy = "See what the client, or a proxy between, sends."
     status = 400
     hresult = HResult.E_INVALIDARG
 
@@ -87,6 +97,7 @@ class MalformedPacket(BitsError):
 class LengthRequired(BitsError):
     """A Fragment with neither a Content-Length nor a chunked body [MC-BUP] 3.2.5.2.3."""
 
+    remedy = "Let the client, or a proxy between, send Content-Length."
     status = 411
     hresult = HResult.E_INVALIDARG
 
@@ -94,6 +105,7 @@ class LengthRequired(BitsError):
 class EntityTooLarge(BitsError):
     """The file is, or says that it will be, larger than allowed; the client tells its user."""
 
+    remedy = "Raise maximum_upload_size, or send a smaller file."
     status = 500
     hresult = HResult.BG_E_TOO_LARGE
 
@@ -101,6 +113,10 @@ class EntityTooLarge(BitsError):
 class FragmentTooLarge(BitsError):
     """One request is too large; a Windows client then sends less at a time [MC-BUP] 3.1.5.2.4."""
 
+    remedy = (
+        "Nothing to do for a Windows client, which sends less then; else raise "
+        "maximum_fragment_size."
+    )
     status = 413
     hresult = None
 
@@ -108,6 +124,7 @@ class FragmentTooLarge(BitsError):
 class DiskFull(BitsError):
     """No space, or no quota, left where the request entity is kept."""
 
+    remedy = "Make room, or raise the quota; uploads go on by themselves then."
     status = 500
     hresult = HResult.ERROR_DISK_FULL
 
@@ -115,6 +132,7 @@ class DiskFull(BitsError):
 class PathNotFound(BitsError):
     """No virtual directory at this URL, or no parent folder for the destination."""
 
+    remedy = "See whether the URL is right; make the folder, or turn create_folders on."
     status = 404
     hresult = HResult.ERROR_PATH_NOT_FOUND
 
@@ -122,6 +140,7 @@ class PathNotFound(BitsError):
 class EntityVanished(BitsError):
     """The request entity is gone before Close-Session, and still needed."""
 
+    remedy = "See who removes files from BITS-Sessions; the client must send the file again."
     status = 404
     hresult = HResult.ERROR_FILE_NOT_FOUND
 
@@ -129,6 +148,7 @@ class EntityVanished(BitsError):
 class ServiceUnavailable(BitsError):
     """A limit that passes by itself; the client comes again."""
 
+    remedy = "The client comes again; if it happens often, raise the limit."
     status = 503
     hresult = HResult.BG_E_HTTP_ERROR_503
     retry_after_seconds = 60
@@ -136,6 +156,8 @@ class ServiceUnavailable(BitsError):
 
 class UnexpectedFailure(BitsError):
     """A defect, or a failure of the machine that has no row of its own."""
+
+    remedy = "See the traceback; the client comes again."
 
 
 class ApplicationFailed(BitsError):
@@ -155,6 +177,8 @@ class ApplicationRefused(ApplicationFailed):
     for a password, a 413 send smaller fragments, and a 416 is success to it.
     """
 
+    remedy = "See the log of the server application."
+
     def __init__(self, message: str, application_status: int = 500) -> None:
         super().__init__(message)
         self.application_status = application_status
@@ -169,6 +193,7 @@ _NEVER_TOLD = frozenset({401, 407, 413, 416})
 class ApplicationAnswerMalformed(ApplicationFailed):
     """The answer has a BITS-Static-Response-URL that no client could use."""
 
+    remedy = "Mend the answer of the server application."
     status = 400
     hresult = HResult.E_INVALIDARG
 
@@ -176,6 +201,7 @@ class ApplicationAnswerMalformed(ApplicationFailed):
 class ApplicationBroken(ApplicationFailed):
     """The answer is no HTTP, ended too early, or is larger than allowed."""
 
+    remedy = "See the log of the server application."
     status = 502
     hresult = HResult.BG_E_HTTP_ERROR_502
 
@@ -183,6 +209,7 @@ class ApplicationBroken(ApplicationFailed):
 class ApplicationUnreachable(ApplicationFailed):
     """No connection to the server application."""
 
+    remedy = "Start the server application, or mend notification_url."
     status = 503
     hresult = HResult.BG_E_HTTP_ERROR_503
     retry_after_seconds = 60
@@ -191,6 +218,7 @@ class ApplicationUnreachable(ApplicationFailed):
 class ApplicationTimedOut(ApplicationFailed):
     """No whole answer within ``notification_timeout``."""
 
+    remedy = "See why the server application is slow, or raise notification_timeout."
     status = 504
     hresult = HResult.BG_E_HTTP_ERROR_504
 

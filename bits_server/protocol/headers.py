@@ -25,6 +25,7 @@ BITS_REQUEST_DATAFILE_NAME = "BITS-Request-DataFile-Name"
 BITS_RESPONSE_DATAFILE_NAME = "BITS-Response-DataFile-Name"
 BITS_STATIC_RESPONSE_URL = "BITS-Static-Response-URL"
 BITS_COPY_FILE_TO_DESTINATION = "BITS-Copy-File-To-Destination"
+BITS_ENTITY_SHA256 = "BITS-Entity-SHA256"  # our own
 CONTENT_ENCODING = "Content-Encoding"
 CONTENT_LENGTH = "Content-Length"
 CONTENT_NAME = "Content-Name"

@@ -19,9 +19,10 @@ _ABSOLUTE_URL = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://[!-~]+")
 class NotificationRequest:
     """What the server application is told of one complete request entity.
 
-    ``original_url``: the destination URL as the client knows it, query string included.
-    ``request_path``, ``response_path``: by reference, where the request entity is and where the
-    application may leave its reply. ``entity_length``: by value, bytes of the body.
+    ``original_url``: the destination URL as the client knows it, query string included. ``sha256``:
+    of the entity, where it was computed. ``request_path``, ``response_path``: by reference, where
+    the request entity is and where the application may leave its reply. ``entity_length``: by
+    value, bytes of the body.
     """
 
     session_id: str
@@ -29,6 +30,7 @@ class NotificationRequest:
     request_path: str | None = None
     response_path: str | None = None
     entity_length: int = 0
+    sha256: str | None = None
 
     @property
     def query(self) -> str:
@@ -45,6 +47,8 @@ class NotificationRequest:
             fields.append((names.BITS_REQUEST_DATAFILE_NAME, _as_bytes(self.request_path)))
         if self.response_path is not None:
             fields.append((names.BITS_RESPONSE_DATAFILE_NAME, _as_bytes(self.response_path)))
+        if self.sha256 is not None:
+            fields.append((names.BITS_ENTITY_SHA256, self.sha256))
         return fields
 
 

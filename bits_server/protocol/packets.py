@@ -59,13 +59,14 @@ class Ping:
 
 Packet: TypeAlias = CreateSession | Fragment | CloseSession | CancelSession | Ping
 
-PACKET_TYPES: dict[str, type[Packet]] = {
-    "create-session": CreateSession,
-    "fragment": Fragment,
-    "close-session": CloseSession,
-    "cancel-session": CancelSession,
-    "ping": Ping,
+PACKET_NAMES: dict[type[Packet], str] = {
+    CreateSession: "Create-Session",
+    Fragment: "Fragment",
+    CloseSession: "Close-Session",
+    CancelSession: "Cancel-Session",
+    Ping: "Ping",
 }
+PACKET_TYPES: dict[str, type[Packet]] = {name.lower(): kind for kind, name in PACKET_NAMES.items()}
 
 
 def packet_type_of(headers: RequestHeaders) -> type[Packet] | None:

@@ -9,11 +9,11 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from contextlib import closing
-from dataclasses import dataclass, field
 from typing import Protocol
 
 from bits_server.protocol.errors import BitsError, SessionNotFound
 from bits_server.protocol.session_id import SessionId
+from bits_server.sessions.cleanup_report import CleanupReport
 from bits_server.sessions.observer import SessionObserver
 from bits_server.storage.interface import (
     Leftover,
@@ -22,7 +22,7 @@ from bits_server.storage.interface import (
     Sweep,
     Sweepable,
 )
-from bits_server.storage.record import CLOSED_RECORD_SECONDS, SessionRecord
+from bits_server.storage.record import CLOSED_RECORD_SECONDS
 
 DEBRIS_SECONDS = 600.0  # whoever is removing it now gets the time to finish
 PAUSE_EVERY = 64  # sessions looked at, then the threads that serve packets get their turn
@@ -30,19 +30,6 @@ PAUSE_EVERY = 64  # sessions looked at, then the threads that serve packets get 
 
 class CleanableStore(SessionStore, Sweepable, Protocol):
     """A store that can be cleaned up."""
-
-
-@dataclass(slots=True)
-class CleanupReport:
-    """What was found, removed, and could not be. With a dry run: what would be removed."""
-
-    found: int = 0
-    removed: list[SessionRecord] = field(default_factory=list)
-    wrecks: list[SessionId] = field(default_factory=list)
-    closed_records: int = 0
-    debris: list[str] = field(default_factory=list)
-    foreign: list[str] = field(default_factory=list)
-    failures: list[str] = field(default_factory=list)
 
 
 class Cleanup:
@@ -103,7 +90,7 @@ class Cleanup:
                     sweep(report, dry_run=False)
                     self._store.note_swept(what)
         if self._observer is not None:
-            self._observer.cleaned_up(self._directory, _summary(report))
+            self._observer.cleaned_up(self._directory, report)
         return report
 
     def _is_due(self, what: Sweep, interval: float) -> bool:
@@ -178,19 +165,3 @@ _LEFTOVER_SECONDS = {
     LeftoverKind.CLOSED_RECORD: CLOSED_RECORD_SECONDS,
     LeftoverKind.DEBRIS: DEBRIS_SECONDS,
 }
-
-
-def _summary(report: CleanupReport) -> str:
-    """One line for the log."""
-    parts = [
-        f"{report.found} sessions found",
-        f"{len(report.removed) + len(report.wrecks)} expired and removed",
-        f"{report.closed_records} closed records removed",
-    ]
-    if report.debris:
-        parts.append(f"{len(report.debris)} remains of a crash removed")
-    if report.foreign:
-        parts.append(f"not ours and left: {', '.join(map(repr, report.foreign[:10]))}")
-    if report.failures:
-        parts.append(f"could not be removed: {'; '.join(report.failures[:10])}")
-    return ", ".join(parts)

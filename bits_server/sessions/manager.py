@@ -23,6 +23,7 @@ from bits_server.protocol.states import (
     SessionState,
 )
 from bits_server.sessions import rules
+from bits_server.sessions.checksum import note_checksum
 from bits_server.sessions.notifying import Notifier
 from bits_server.sessions.observer import SessionObserver
 from bits_server.settings import Durability, NotifyAt, VirtualDirectory
@@ -130,6 +131,7 @@ class SessionManager:
         try:
             with closing(self._open(session_id, destination, uploader)) as session:
                 self._notify_before_close(session)
+                self._note_checksum(session)
                 with session.locked():
                     outcome = self._finish(session, session_id, destination)
                 self._observer.closed(self.directory.url, session.record, outcome)
@@ -189,12 +191,11 @@ class SessionManager:
                 self._settle_total(session, content_range)
         assert session.record.total is not None
         rules.refuse_changed_total(content_range, session.record.total)
-        received = session.received_length()
-        rules.refuse_gap(content_range, received)
+        self._refuse_gap(session, content_range)
         if session.record.is_complete:
             for _ in blocks:  # to have read the body, and to have found it well formed
                 pass
-            return received
+            return session.received_length()
         at = content_range.first
         for block in blocks:
             received = session.append(block, at)
@@ -210,8 +211,13 @@ class SessionManager:
     def _settle_total(self, session: StoredSession, content_range: ContentRange) -> None:
         """The first Fragment says how long the file is, before its first byte is kept."""
         if session.record.total is None:
-            rules.refuse_gap(content_range, session.received_length())
+            self._refuse_gap(session, content_range)
+            session.reserve(content_range.total)
             session.save(replace(session.record, total=content_range.total))
+
+    def _refuse_gap(self, session: StoredSession, content_range: ContentRange) -> None:
+        if content_range.first:  # the first Fragment leaves none, and need not look
+            rules.refuse_gap(content_range, session.received_length())
 
     def _mark_complete(self, session: StoredSession) -> None:
         if not session.record.is_complete:
@@ -247,6 +253,13 @@ class SessionManager:
             session.append(b"", 0)
         self._notifier.settle(session, can_reply=False)
 
+    def _note_checksum(self, session: StoredSession) -> None:
+        """Of what is about to be published."""
+        record = session.record
+        is_whole = record.total is not None and record.total == session.received_length()
+        if is_whole and not rules.is_handed_over(record):
+            note_checksum(session, self.directory.checksum)
+
     def _secure_fragment(self, session: StoredSession) -> None:
         """Before an Ack tells the next expected byte, where the settings ask for that."""
         if self.directory.durability is Durability.FRAGMENT and not session.record.is_complete:
@@ -257,12 +270,7 @@ class SessionManager:
     ) -> str:
         if session.record.total == session.received_length():
             self._mark_complete(session)  # the last Fragment died after its last byte
-        notification = session.record.notification
-        is_handed_over = (
-            notification is not None
-            and notification.succeeded
-            and not notification.copies_to_destination
-        )
+        is_handed_over = rules.is_handed_over(session.record)
         action = (ON_CLOSE_HANDED_OVER if is_handed_over else ON_CLOSE)[session.record.state]
         outcome = action.value
         if self._store.closed_record(session_id) is not None:

@@ -25,6 +25,7 @@ from bits_server.protocol.notifications import (
     NotificationResponse,
     with_query,
 )
+from bits_server.sessions.checksum import note_checksum
 from bits_server.sessions.observer import SessionObserver
 from bits_server.sessions.turns import Turns
 from bits_server.settings import Durability, NotificationType, NotifyAt, VirtualDirectory
@@ -126,9 +127,10 @@ class Notifier:
         """The call itself. What an earlier one left as its reply is not to be taken for its own."""
         if self._directory.durability is not Durability.NONE:
             session.make_durable()
+        note_checksum(session, self._directory.checksum)
         session.discard_reply()
         record = session.record
-        request = NotificationRequest(record.guid, record.original_url)
+        request = NotificationRequest(record.guid, record.original_url, sha256=record.sha256)
         if self._paths is not None:
             paths = self._paths.local_paths(record.session_id)
             request = replace(request, request_path=paths.request, response_path=paths.response)

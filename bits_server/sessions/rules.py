@@ -22,9 +22,7 @@ MAXIMUM_OFFSET = 2**63 - 1  # of a file on Linux
 def refuse_occupied(state: DestinationState, *, may_overwrite: bool) -> None:
     """Raise what refuses an upload to a destination in this state, or return."""
     if state is DestinationState.TAKEN and not may_overwrite:
-        raise AccessDenied(
-            "the destination exists and allow_overwrites is off: remove the file, or turn it on"
-        )
+        raise AccessDenied("the destination exists and allow_overwrites is off")
     if state is DestinationState.FOLDER:
         raise MalformedPacket("the destination is a folder")
     if state is DestinationState.OUTSIDE:
@@ -94,3 +92,9 @@ def refuse_gap(content_range: ContentRange, received_length: int) -> None:
         raise FragmentOutOfOrder(
             f"{content_range} starts after the next expected byte, {received_length}"
         )
+
+
+def is_handed_over(record: SessionRecord) -> bool:
+    """Whether the server application took the request entity, and wants nothing published."""
+    outcome = record.notification
+    return outcome is not None and outcome.succeeded and not outcome.copies_to_destination

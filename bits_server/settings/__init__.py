@@ -9,9 +9,9 @@ from __future__ import annotations
 import ipaddress
 import re
 from dataclasses import dataclass
-from enum import Enum
 from urllib.parse import urlsplit
 
+from bits_server.settings.choices import Checksum, Durability, LogFormat, LogLevel
 from bits_server.settings.notification import (
     NotificationHeader,
     NotificationType,
@@ -23,7 +23,10 @@ from bits_server.settings.notification import (
 from bits_server.settings.refusals import SettingsError, require
 
 __all__ = [
+    "Checksum",
     "Durability",
+    "LogFormat",
+    "LogLevel",
     "NotificationHeader",
     "NotificationType",
     "NotifyAt",
@@ -38,16 +41,12 @@ DAY = 86_400
 MINIMUM_SESSION_TIMEOUT = 3_600
 UNIX = "unix"  # whoever reaches a unix socket of ours
 
+_COUNTS = (
+    *("maximum_upload_size", "session_limit", "session_limit_per_address", "sessions_total"),
+    *("minimum_free_space", "quota", "quota_per_user"),
+)
 _HOST = re.compile(r"(?:[A-Za-z0-9._-]+|\[[0-9A-Fa-f:.]+\])(?::[0-9]{1,5})?", re.ASCII)
 _BIND = re.compile(r"(?:[A-Za-z0-9._-]*|\[[0-9A-Fa-f:.]+\]):[0-9]{1,5}|unix:.+|fd://[0-9]+")
-
-
-class Durability(Enum):
-    """What is on the disk, and not in memory only, before an Ack leaves."""
-
-    NONE = "none"  # the operating system decides
-    CLOSE = "close"  # Close-Session: the file and its name
-    FRAGMENT = "fragment"  # and each Fragment: its bytes
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,14 +80,19 @@ class VirtualDirectory:
     notification_headers: tuple[NotificationHeader, ...] = ()
     notification_ca_file: str | None = None
     maximum_reply_size: int = 1 << 30
+    session_limit: int = 50
+    session_limit_per_address: int = 0
+    sessions_total: int = 10_000
+    minimum_free_space: int = 0
+    quota: int | None = None
+    quota_per_user: int | None = None
+    checksum: Checksum = Checksum.NONE
 
     def __post_init__(self) -> None:
         _check_url(self.url)
         require(self.path.startswith("/"), "path", "must be an absolute path, starting with /")
         if self.public_url is not None:
             _check_public_url(self.public_url)
-        if self.maximum_upload_size is not None:
-            require(self.maximum_upload_size >= 0, "maximum_upload_size", "must not be negative")
         require(
             self.maximum_fragment_size >= MINIMUM_FRAGMENT_BYTES,
             "maximum_fragment_size",
@@ -120,6 +124,9 @@ class VirtualDirectory:
             "must be at least 1h: a client waits for minutes between two tries",
         )
         require(self.cleanup_interval >= 1, "cleanup_interval", "must be at least 1 s")
+        for key in _COUNTS:
+            value = getattr(self, key)
+            require(value is None or value >= 0, key, "must not be negative")
         self._check_notification()
 
     @property
@@ -160,6 +167,7 @@ class VirtualDirectory:
 class Settings:
     """The whole server. ``bind`` and ``workers`` matter to ``bits-server serve`` only.
 
+    ``metrics_bind``: the address of metrics and health; empty: nothing is counted.
     ``trusted_proxies``: whose X-Forwarded-* are believed: IP addresses, networks, or ``unix``.
     """
 
@@ -168,6 +176,10 @@ class Settings:
     workers: int = 2
     threads: int = 16
     trusted_proxies: tuple[str, ...] = (UNIX,)
+    metrics_bind: str = ""
+    log_level: LogLevel = LogLevel.INFO
+    log_format: LogFormat = LogFormat.HUMAN
+    log_file: str = ""
 
     def __post_init__(self) -> None:
         if not self.virtual_directories:
@@ -176,14 +188,24 @@ class Settings:
             )
         require(bool(self.bind), "bind", "must name at least one address", table="[server]")
         for address in self.bind:
-            require(
-                bool(_BIND.fullmatch(address)) and _has_possible_port(address),
-                "bind",
-                f"{address!r} is none of HOST:PORT, unix:PATH, fd://NUMBER",
-                table="[server]",
-            )
+            _check_bind("bind", address)
+        if self.metrics_bind:
+            _check_bind("metrics_bind", self.metrics_bind)
+        require(
+            self.metrics_bind not in self.bind,
+            "metrics_bind",
+            f"{self.metrics_bind!r} is where uploads come in: name an address that is closed to "
+            "clients",
+            table="[server]",
+        )
         for key, value in (("workers", self.workers), ("threads", self.threads)):
             require(1 <= value <= 1024, key, "must be between 1 and 1024", table="[server]")
+        require(
+            self.log_file == "" or self.log_file.startswith("/"),
+            "log_file",
+            "must be an absolute path, starting with /, or empty for standard error",
+            table="[server]",
+        )
         for proxy in self.trusted_proxies:
             _check_proxy(proxy)
         urls = [directory.url for directory in self.virtual_directories]
@@ -194,6 +216,15 @@ class Settings:
                     f"{url!r} is used twice; give each its own",
                     table="[[virtual_directory]]",
                 )
+
+
+def _check_bind(key: str, address: str) -> None:
+    require(
+        bool(_BIND.fullmatch(address)) and _has_possible_port(address),
+        key,
+        f"{address!r} is none of HOST:PORT, unix:PATH, fd://NUMBER",
+        table="[server]",
+    )
 
 
 def _has_possible_port(address: str) -> bool:

@@ -15,7 +15,8 @@ from typing import BinaryIO
 from bits_server.storage.interface import Buffer
 
 FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
-FILE = os.O_NOFOLLOW | os.O_CLOEXEC
+FILE = os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK  # a pipe in a file's place holds nobody up
+SMALL_FILE_BYTES = 2048  # a session.json with room to spare; a larger buffer costs more than it
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,7 +53,10 @@ def read_file(name: str, folder: int) -> bytes:
     """The content of a small file. Raises OSError."""
     fd = os.open(name, os.O_RDONLY | FILE, dir_fd=folder)
     try:
-        return os.read(fd, os.fstat(fd).st_size)  # a larger buffer costs more than the file
+        content = os.read(fd, SMALL_FILE_BYTES)
+        if len(content) < SMALL_FILE_BYTES:
+            return content  # without having asked how long it is
+        return content + os.read(fd, os.fstat(fd).st_size)
     finally:
         os.close(fd)
 
@@ -62,7 +66,7 @@ def open_regular(name: str, folder: int) -> tuple[BinaryIO, os.stat_result]:
 
     Raises OSError: for a link, a folder and a pipe too, whose opening would wait for a writer.
     """
-    fd = os.open(name, os.O_RDONLY | os.O_NONBLOCK | FILE, dir_fd=folder)
+    fd = os.open(name, os.O_RDONLY | FILE, dir_fd=folder)
     try:
         status = os.fstat(fd)
         if not stat.S_ISREG(status.st_mode):

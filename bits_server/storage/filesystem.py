@@ -7,6 +7,7 @@ On disk::
         .closed/{GUID}      a record, for an hour, of a session that a Close-Session removed
         .removed-{GUID}/    a session on its way out: no packet finds it
         .swept-sessions, .swept-leftovers    their times are those of the last clean-ups
+        .owners/, .quota/   who has how many sessions and bytes: see ``limits``
 
 The rule of this file: no process's memory holds anything. Any worker, after any restart, serves
 any packet of any session; a folder that is listed is never listed on the way of a packet.
@@ -18,6 +19,7 @@ import os
 import pwd
 import shutil
 import time
+import uuid
 from collections.abc import Iterator
 
 from bits_server.protocol.session_id import SessionId
@@ -31,7 +33,13 @@ from bits_server.storage.disk import (
     replace_file,
     write_all,
 )
-from bits_server.storage.interface import DestinationPath, DestinationState, LocalPaths
+from bits_server.storage.interface import (
+    DestinationPath,
+    DestinationState,
+    FolderUnusable,
+    LocalPaths,
+)
+from bits_server.storage.limits import Limits
 from bits_server.storage.publication import REQUEST
 from bits_server.storage.record import (
     CLOSED_RECORD_SECONDS,
@@ -40,19 +48,17 @@ from bits_server.storage.record import (
     SessionRecord,
 )
 from bits_server.storage.replies import RESPONSE
-from bits_server.storage.session_folder import (
+from bits_server.storage.session_folder import FolderSession
+from bits_server.storage.session_parts import (
     PRIVATE_MODE,
     RECORD,
-    FolderSession,
+    REMOVED_PREFIX,
     give_to_session_group,
 )
 from bits_server.storage.sweeping import SweepableFolder
 
 SESSIONS_FOLDER = "BITS-Sessions"
-
-
-class FolderUnusable(Exception):
-    """The folder of a virtual directory cannot be used; the message says what to change."""
+NO_LIMITS = Limits()
 
 
 def refuse_unusable(root: str) -> None:
@@ -64,8 +70,10 @@ def refuse_unusable(root: str) -> None:
             f"{root} is not writable for the user {os.geteuid()} of this process; chown or chmod it"
         )
     sessions = os.path.join(root, SESSIONS_FOLDER)
-    is_usable = os.path.isdir(sessions) and os.access(sessions, os.R_OK | os.W_OK | os.X_OK)
-    if os.path.lexists(sessions) and not is_usable:
+    # In this order: another process may be making it at this moment.
+    if os.path.lexists(sessions) and not (
+        os.path.isdir(sessions) and os.access(sessions, os.R_OK | os.W_OK | os.X_OK)
+    ):
         raise FolderUnusable(
             f"{sessions} is no folder that the user {os.geteuid()} of this process can write to; "
             "chown it, or move it away"
@@ -97,11 +105,18 @@ def _name_of(user: int) -> str:
 
 
 class FilesystemStore(SweepableFolder):
-    """A SessionStore, Sweepable, HasLocalPaths, in the folder ``root`` of a virtual directory."""
+    """A SessionStore with all optional parts, in the folder ``root`` of a virtual directory."""
 
-    def __init__(self, root: str, rules: DiskRules, *, create_folders: bool = False) -> None:
+    def __init__(
+        self,
+        root: str,
+        rules: DiskRules,
+        *,
+        create_folders: bool = False,
+        limits: Limits = NO_LIMITS,
+    ) -> None:
         """Changes nothing on disk; ``prepare`` does."""
-        super().__init__(os.path.join(root, SESSIONS_FOLDER))
+        super().__init__(os.path.join(root, SESSIONS_FOLDER), limits)
         self._root = root
         self._rules = rules
         self._tree = DestinationTree(root, self._sessions, rules, create_folders=create_folders)
@@ -114,22 +129,40 @@ class FilesystemStore(SweepableFolder):
         except OSError as error:
             raise FolderUnusable(f"{error.filename}: {error.strerror}") from error
 
+    def try_out(self) -> None:
+        refuse_unusable(self._root)
+        # What has such a name is removed by the clean-up, should this process end before it is.
+        path = os.path.join(self._sessions, f"{REMOVED_PREFIX}{SessionId(uuid.uuid4())}")
+        try:
+            self._make_session_folder(path)
+            try:
+                with open(os.path.join(path, RECORD), "xb") as file:
+                    file.write(b"{}")
+            finally:
+                shutil.rmtree(path)
+        except OSError as error:
+            raise FolderUnusable(
+                f"no session can be made in {self._sessions}: {error.strerror}"
+            ) from error
+
+    def free_bytes(self) -> int:
+        status = os.statvfs(self._sessions)
+        return status.f_bavail * status.f_frsize
+
     def create(self, record: SessionRecord) -> None:
+        self._admission.refuse_full_disk()
         path = self._path(record.session_id)
-        mode = folder_mode(self._rules.session_mode)
+        self._make_session_folder(path)
         try:
-            os.mkdir(path, mode)
-        except FileNotFoundError:  # somebody tidied BITS-Sessions away under us
-            self._make_folders()
-            os.mkdir(path, mode)
-        try:
+            self._admission.admit(record)
             self._fill(path, record)
         except BaseException:
             shutil.rmtree(path, ignore_errors=True)
             raise
 
     def open(self, session_id: SessionId) -> FolderSession:
-        return FolderSession(self._path(session_id), self._rules, self._tree, self._keep_closed)
+        path = self._path(session_id)
+        return FolderSession(path, self._rules, self._tree, self._admission, self._keep_closed)
 
     def session_ids(self) -> Iterator[SessionId]:
         return (session_id for session_id, _ in self.progress())
@@ -169,6 +202,14 @@ class FilesystemStore(SweepableFolder):
                 os.fsync(parent)
             return True
 
+    def _make_session_folder(self, path: str) -> None:
+        mode = folder_mode(self._rules.session_mode)
+        try:
+            os.mkdir(path, mode)
+        except FileNotFoundError:  # somebody tidied BITS-Sessions away under us
+            self._make_folders()
+            os.mkdir(path, mode)
+
     def _fill(self, path: str, record: SessionRecord) -> None:
         folder = os.open(path, FOLDER | os.O_NOFOLLOW)
         try:
@@ -189,9 +230,11 @@ class FilesystemStore(SweepableFolder):
             os.close(folder)
 
     def _keep_closed(self, closed: ClosedRecord) -> None:
-        if not os.path.isdir(self._closed):
+        try:
+            folder = os.open(self._closed, FOLDER)
+        except FileNotFoundError:
             self._make_folders()
-        folder = os.open(self._closed, FOLDER)
+            folder = os.open(self._closed, FOLDER)
         try:
             sync = self._rules.sync_on_close
             replace_file(closed.guid, closed.to_json(), folder, PRIVATE_MODE, sync=sync)
@@ -206,7 +249,8 @@ class FilesystemStore(SweepableFolder):
             os.close(folder)
 
     def _make_folders(self) -> None:
-        for folder in (self._sessions, self._closed):  # never the root: it may be unmounted
+        # Never the root: it may be unmounted.
+        for folder in (self._sessions, *self._household_folders()):
             try:
                 os.mkdir(folder, 0o700)
             except FileExistsError:
@@ -215,7 +259,8 @@ class FilesystemStore(SweepableFolder):
         if group is not None:
             os.chown(self._sessions, -1, group)
         os.chmod(self._sessions, 0o700 if group is None else 0o710)
-        os.chmod(self._closed, 0o700)
+        for folder in self._household_folders():
+            os.chmod(folder, 0o700)
 
     def _path(self, session_id: SessionId) -> str:
         return os.path.join(self._sessions, str(session_id))

@@ -14,6 +14,7 @@ from typing import BinaryIO, Protocol, runtime_checkable
 
 from bits_server.protocol.errors import SessionNotFound
 from bits_server.protocol.session_id import SessionId
+from bits_server.protocol.states import SessionState
 from bits_server.storage.record import ClosedRecord, SessionRecord
 
 Buffer = bytes | bytearray | memoryview
@@ -113,6 +114,12 @@ class StoredSession(Protocol):
         ``lasting``: it would survive a power failure, where the settings want that of a Close.
         """
 
+    def reserve(self, total: int) -> None:
+        """Room for ``total`` bytes, given back when the session ends. Only under the lock.
+
+        Raises DiskFull where a quota has no room for them.
+        """
+
     def received_length(self) -> int:
         """The next expected byte (a count of bytes); TOTAL once the record says complete.
 
@@ -162,7 +169,11 @@ class SessionStore(Protocol):
     """The sessions of one virtual directory."""
 
     def create(self, record: SessionRecord) -> None:
-        """Make the session that ``record`` describes."""
+        """Make the session that ``record`` describes.
+
+        Raises ServiceUnavailable where there are as many as may be, DiskFull where the disk is
+        close to it.
+        """
 
     def open(self, session_id: SessionId) -> StoredSession:
         """The session of that name. Raises SessionNotFound, for a wreck SessionBroken."""
@@ -187,6 +198,10 @@ class SessionBroken(SessionNotFound):
     """It is there, and its record is missing or unreadable: a wreck."""
 
 
+class FolderUnusable(Exception):
+    """The folder of a virtual directory cannot be used; the message says what to change."""
+
+
 class ReplyUnusable(Exception):
     """What stands where the reply is expected cannot be sent; the message says why."""
 
@@ -197,6 +212,23 @@ class HasLocalPaths(Protocol):
 
     def local_paths(self, session_id: SessionId) -> LocalPaths:
         """Where a server application on this machine finds the files of the session."""
+
+
+class Countable(Protocol):
+    """The part of a store that metrics need."""
+
+    def states(self) -> Iterator[SessionState | None]:
+        """The state of every session, in no order; None for a wreck."""
+
+
+class Examinable(Protocol):
+    """The part of a store that a look at its health needs."""
+
+    def try_out(self) -> None:
+        """Do what makes a session, and undo it. Raises FolderUnusable."""
+
+    def free_bytes(self) -> int:
+        """What this process may still write where the sessions are kept. Raises OSError."""
 
 
 class Sweepable(Protocol):

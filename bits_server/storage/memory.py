@@ -25,6 +25,7 @@ from bits_server.protocol.errors import (
     SessionNotFound,
 )
 from bits_server.protocol.session_id import SessionId
+from bits_server.protocol.states import SessionState
 from bits_server.storage.interface import (
     Buffer,
     DestinationPath,
@@ -98,6 +99,9 @@ class MemorySession:
         assert self._has_lock, "only under the lock of the session"
         self.record = self._kept.record = record
         self._kept.progress = time.time()
+
+    def reserve(self, total: int) -> None:
+        """There is no limit to what a test keeps."""
 
     def received_length(self) -> int:
         if self.record.is_complete:
@@ -181,7 +185,7 @@ class MemorySession:
 
 
 class MemoryStore:
-    """A SessionStore, Sweepable, whose virtual directory is the dict ``published``.
+    """A SessionStore, Sweepable, Countable, whose virtual directory is the dict ``published``.
 
     ``published``: the files, by path. ``folders``: paths of those that exist. ``closed_records``:
     with the time at which each was kept. ``others``: what a crash or a stranger left.
@@ -252,6 +256,10 @@ class MemoryStore:
     def progress(self) -> Iterator[tuple[SessionId, float]]:
         for session_id, kept in list(self.sessions.items()):
             yield session_id, kept.progress
+
+    def states(self) -> Iterator[SessionState | None]:
+        for kept in list(self.sessions.values()):
+            yield None if kept.record is None else kept.record.state
 
     def remove_wreck(self, session_id: SessionId) -> None:
         if self.sessions.pop(session_id, None) is None:

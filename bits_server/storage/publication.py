@@ -74,7 +74,8 @@ class Publication:
                     raise
         finally:
             os.close(entity)
-        remove_file(self._hidden, self._parent)
+        if self._record.publishing_name is not None:  # no other try had a hidden file
+            remove_file(self._hidden, self._parent)
         if self._rules.sync_on_close:
             os.fsync(self._parent)
 

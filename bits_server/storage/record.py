@@ -111,6 +111,7 @@ class SessionRecord(_Json):
     ``original_url``: the destination URL as the client knows it. ``owner``: the user that created
     the session, empty for anonymous. ``created``: seconds since 1970. ``total``: bytes of the
     request entity, None before the first Fragment.
+    ``sha256``: of the complete entity, in lower-case hex, where the settings ask for it.
     ``publishing_name``: a hidden name beside the destination that a Close-Session has begun to
     use; ``publishing_device``, ``publishing_inode``: the copy that is about to go from there to the
     destination, where the entity itself cannot.
@@ -127,6 +128,7 @@ class SessionRecord(_Json):
     publishing_inode: int | None = None
     publishing_name: str | None = None
     original_url: str = ""
+    sha256: str | None = None
     notification: NotificationOutcome | None = None
 
     @property
@@ -146,6 +148,8 @@ class SessionRecord(_Json):
         hidden = self.publishing_name
         if hidden is not None and (not hidden.startswith(".") or "/" in hidden):
             return f"publishing_name is {hidden!r}"
+        if self.sha256 is not None and not re.fullmatch("[0-9a-f]{64}", self.sha256):
+            return f"sha256 is {self.sha256!r}"
         if self.total is not None and self.total < 0:
             return f"total is {self.total}"
         if self.is_complete and self.total is None:

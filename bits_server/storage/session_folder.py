@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import fcntl
 import os
-import shutil
+import stat
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import partial
@@ -30,29 +30,24 @@ from bits_server.storage.disk import (
     FOLDER,
     DiskRules,
     open_regular,
-    read_file,
     remove_file,
     replace_file,
     write_all,
 )
-from bits_server.storage.interface import Buffer, DestinationPath, Reply, SessionBroken
+from bits_server.storage.interface import Buffer, DestinationPath, Reply
+from bits_server.storage.limits import Admission
 from bits_server.storage.publication import REQUEST, Publication
-from bits_server.storage.record import ClosedRecord, RecordUnreadable, SessionRecord
-
-RECORD = "session.json"
-NOTIFYING = "notifying"
-REMOVED_PREFIX = ".removed-"
-PRIVATE_MODE = 0o600
-
-
-def read_record(folder: int) -> SessionRecord:
-    """The record in an open session folder. Raises SessionBroken where there is none."""
-    try:
-        return SessionRecord.from_json(read_file(RECORD, folder))
-    except FileNotFoundError as error:
-        raise SessionBroken("the session has no record: it was never wholly made") from error
-    except RecordUnreadable as error:
-        raise SessionBroken(f"session.json cannot be read: {error}") from error
+from bits_server.storage.record import ClosedRecord, SessionRecord
+from bits_server.storage.session_parts import (
+    NOTIFYING,
+    PRIVATE_MODE,
+    RECORD,
+    REMOVED_PREFIX,
+    discard_removed,
+    give_to_session_group,
+    last_written,
+    read_record,
+)
 
 
 class FolderSession:
@@ -63,12 +58,14 @@ class FolderSession:
         path: str,
         rules: DiskRules,
         tree: DestinationTree,
+        admission: Admission,
         keep_closed: Callable[[ClosedRecord], None],
     ) -> None:
         """Open the folder ``path``. Raises SessionNotFound."""
         self._path = path
         self._rules = rules
         self._tree = tree
+        self._admission = admission
         self._keep_closed = keep_closed
         try:
             self._folder = os.open(path, FOLDER | os.O_NOFOLLOW)
@@ -106,15 +103,21 @@ class FolderSession:
         rules = self._rules
         self._save(record, sync=rules.sync_on_close if lasting else rules.sync_each_fragment)
 
+    def reserve(self, total: int) -> None:
+        self._admission.reserve(self.record, total)
+
     def received_length(self) -> int:
         if self.record.is_complete:
             assert self.record.total is not None
             return self.record.total
         try:
-            return os.stat(REQUEST, dir_fd=self._folder, follow_symlinks=False).st_size
+            status = os.stat(REQUEST, dir_fd=self._folder, follow_symlinks=False)
         except FileNotFoundError:
             self._refuse_if_removed()
             return 0
+        if not stat.S_ISREG(status.st_mode):
+            raise EntityVanished("what stands in the place of the request entity is no file")
+        return status.st_size
 
     def append(self, block: Buffer, at: int) -> int:
         with self._flock():
@@ -165,6 +168,7 @@ class FolderSession:
     def new_reply(self) -> Iterator[BinaryIO]:
         try:
             with replies.new(self._folder, sync=self._rules.sync_on_close) as file:
+                give_to_session_group(file.fileno(), self._rules, self._rules.session_mode)
                 yield file
         except FileNotFoundError:
             self._refuse_if_removed()
@@ -192,6 +196,7 @@ class FolderSession:
         # First to a name that no packet can find: half a session is never met.
         removed = os.path.join(sessions, REMOVED_PREFIX + name)
         os.rename(self._path, removed)
+        self._admission.release(self.record)
         discard_removed(removed)
 
     def _keep_record(self, closed: ClosedRecord) -> None:
@@ -256,37 +261,3 @@ class FolderSession:
                 remove_file(name, parent)
         except (PathNotFound, MalformedPacket):
             pass  # the folder is gone, or elsewhere, and the hidden file with it
-
-
-def last_written(folder: int) -> float:
-    """The youngest of a session's times, in an open session folder: seconds since 1970."""
-    times = []
-    for part in (REQUEST, RECORD):
-        try:
-            times.append(os.stat(part, dir_fd=folder, follow_symlinks=False).st_mtime)
-        except FileNotFoundError:
-            continue
-    return max(times) if times else os.fstat(folder).st_mtime
-
-
-def discard_removed(path: str) -> None:
-    """Delete the folder of a session that no packet finds any more.
-
-    What cannot be deleted now is debris, which the clean-up finds and reports.
-    """
-    try:
-        for part in (RECORD, REQUEST, NOTIFYING, replies.RESPONSE):
-            try:
-                os.unlink(os.path.join(path, part))
-            except FileNotFoundError:
-                continue
-        os.rmdir(path)
-    except OSError:  # something else was put there, perhaps by the application
-        shutil.rmtree(path, ignore_errors=True)
-
-
-def give_to_session_group(fd: int, rules: DiskRules, mode: int) -> None:
-    """Open a file or folder of a session to those that the settings name; umask is no limit."""
-    if rules.session_group is not None:
-        os.fchown(fd, -1, rules.session_group)
-        os.fchmod(fd, mode)

@@ -1,4 +1,4 @@
-"""What the clean-up sees of the folder ``BITS-Sessions``, and how it removes things from it.
+"""What the clean-up and a count see of ``BITS-Sessions``, and how things are removed from it.
 
 The rule of this file: nothing is removed that does not look exactly like something of ours; a
 stranger's file is reported and stays. A session's folder is renamed under its lock before it is
@@ -15,10 +15,13 @@ from contextlib import contextmanager
 
 from bits_server.protocol.errors import SessionNotFound
 from bits_server.protocol.session_id import SessionId
-from bits_server.storage.disk import FOLDER, remove_file
+from bits_server.protocol.states import SessionState
+from bits_server.storage.disk import FILE, FOLDER, remove_file
 from bits_server.storage.interface import Leftover, LeftoverKind, Sweep
+from bits_server.storage.limits import OWNERS_FOLDER, QUOTA_FOLDER, Admission, Limits
 from bits_server.storage.publication import REQUEST
-from bits_server.storage.session_folder import (
+from bits_server.storage.record import RecordUnreadable, SessionRecord
+from bits_server.storage.session_parts import (
     PRIVATE_MODE,
     RECORD,
     REMOVED_PREFIX,
@@ -28,18 +31,20 @@ from bits_server.storage.session_folder import (
 CLOSED_FOLDER = ".closed"
 SWEPT = {Sweep.SESSIONS: ".swept-sessions", Sweep.LEFTOVERS: ".swept-leftovers"}
 
-_HOUSEHOLD = {CLOSED_FOLDER, *SWEPT.values()}
+_HOUSEHOLD_FOLDERS = (CLOSED_FOLDER, OWNERS_FOLDER, QUOTA_FOLDER)
+_HOUSEHOLD = {*_HOUSEHOLD_FOLDERS, *SWEPT.values()}
 _GUID = r"\{[0-9A-F]{8}(?:-[0-9A-F]{4}){3}-[0-9A-F]{12}\}"
 _REMOVED = re.compile(re.escape(REMOVED_PREFIX) + _GUID)
 _CLOSED_RECORD = re.compile(_GUID + r"(?:\.new)?")
 
 
 class SweepableFolder:
-    """The Sweepable part of the file store, for one folder ``BITS-Sessions``."""
+    """The Sweepable and Countable parts of the file store, for one folder ``BITS-Sessions``."""
 
-    def __init__(self, sessions: str) -> None:
+    def __init__(self, sessions: str, limits: Limits) -> None:
         self._sessions = sessions
         self._closed = os.path.join(sessions, CLOSED_FOLDER)
+        self._admission = Admission(sessions, limits, len(_HOUSEHOLD_FOLDERS))
 
     @contextmanager
     def cleaning(self) -> Iterator[bool]:
@@ -65,7 +70,13 @@ class SweepableFolder:
         except FileNotFoundError:
             return 0.0
 
+    def _household_folders(self) -> list[str]:
+        """What is there as long as ``BITS-Sessions`` is."""
+        return [os.path.join(self._sessions, name) for name in _HOUSEHOLD_FOLDERS]
+
     def note_swept(self, what: Sweep) -> None:
+        if what is Sweep.SESSIONS:
+            self._admission.forget_the_gone()
         flags = os.O_WRONLY | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC
         try:
             fd = os.open(os.path.join(self._sessions, SWEPT[what]), flags, PRIVATE_MODE)
@@ -85,6 +96,16 @@ class SweepableFolder:
                 yield session_id, _last_written(entry.path)
             except FileNotFoundError:
                 continue  # it ended meanwhile
+
+    def states(self) -> Iterator[SessionState | None]:
+        for entry in self._entries(self._sessions):
+            if _session_of(entry) is None:
+                continue
+            try:
+                yield _read_record(entry.path).state
+            except (FileNotFoundError, RecordUnreadable):
+                if os.path.lexists(entry.path):  # else it ended meanwhile
+                    yield None
 
     def remove_wreck(self, session_id: SessionId) -> None:
         path = os.path.join(self._sessions, str(session_id))
@@ -138,6 +159,15 @@ def _session_of(entry: os.DirEntry[str]) -> SessionId | None:
         return None
     is_ours = str(session_id) == entry.name and entry.is_dir(follow_symlinks=False)
     return session_id if is_ours else None
+
+
+def _read_record(path: str) -> SessionRecord:
+    """As ``session_folder.read_record``, by path: half the price. Raises OSError too."""
+    fd = os.open(f"{path}/{RECORD}", os.O_RDONLY | FILE)
+    try:
+        return SessionRecord.from_json(os.read(fd, os.fstat(fd).st_size))
+    finally:
+        os.close(fd)
 
 
 def _last_written(path: str) -> float:

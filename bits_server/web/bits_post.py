@@ -6,6 +6,7 @@ authorisation, session, range and body. A Ping stops after authorisation.
 
 from __future__ import annotations
 
+import time
 from typing import Any
 
 from bits_server.protocol import headers as names
@@ -19,6 +20,7 @@ from bits_server.protocol.errors import (
 )
 from bits_server.protocol.headers import RequestHeaders
 from bits_server.protocol.packets import (
+    PACKET_NAMES,
     CloseSession,
     CreateSession,
     Fragment,
@@ -30,7 +32,7 @@ from bits_server.protocol.packets import (
 from bits_server.protocol.session_id import SessionId
 from bits_server.sessions.destination import parse_destination
 from bits_server.sessions.manager import SessionManager, Uploader
-from bits_server.sessions.observer import SessionObserver
+from bits_server.sessions.observer import AnsweredPacket, SessionObserver
 from bits_server.storage.interface import DestinationPath
 from bits_server.web.error_answers import to_bits_error
 from bits_server.web.original_url import original_url
@@ -45,6 +47,8 @@ _PLAIN_FIELDS = {
 }
 _BITS_PREFIX = "HTTP_BITS_"
 
+_Found = tuple[SessionManager, bytes] | None  # as VirtualDirectories.find gives it
+
 
 class BitsPost:
     """Answers packets for all virtual directories."""
@@ -58,21 +62,47 @@ class BitsPost:
 
         ``is_override``: the packet came as a POST with X-HTTP-Method-Override.
         """
+        began = time.monotonic()
         headers = _request_headers(environ)
+        found = self._directories.find(_path(environ))
+        packet = None
         try:
-            return self._carry_out(parse_packet(headers), headers, environ, body, is_override)
+            packet = parse_packet(headers)
+            ack = self._carry_out(packet, headers, found, environ, body, is_override)
         except Exception as error:
-            return self._refuse(to_bits_error(error), headers, environ)
+            ack = self._refuse(to_bits_error(error), headers, found, environ)
+        kind = packet_type_of(headers)
+        uploader = uploader_of(environ)
+        self._observer.answered(
+            AnsweredPacket(
+                directory=found[0].directory.url if found else "",
+                packet=PACKET_NAMES[kind] if kind else "",
+                session_id=ack.session_id or "",
+                user=uploader.user,
+                client_address=uploader.client_address,
+                destination=_path(environ).decode(errors="backslashreplace"),
+                offset=packet.content_range.first if isinstance(packet, Fragment) else None,
+                status=ack.status,
+                error=ack.error,
+                body_bytes=body.read_bytes,
+                body_seconds=body.read_seconds,
+                seconds=time.monotonic() - began - body.read_seconds,
+            )
+        )
+        return ack
 
     def _carry_out(
         self,
         packet: Packet,
         headers: RequestHeaders,
+        found: _Found,
         environ: dict[str, Any],
         body: RequestBody,
         is_override: bool,
     ) -> Ack:
-        manager, path = self._find(environ)
+        if found is None:
+            raise PathNotFound("no virtual directory has this URL")
+        manager, path = found
         if not manager.directory.upload_enabled:
             raise UploadsNotEnabled(
                 f"uploads to {manager.directory.url} are off: set upload_enabled = true"
@@ -107,28 +137,16 @@ class BitsPost:
             manager.cancel_session(packet.session_id, destination, uploader)
         return Ack(session_id=session_text)
 
-    def _find(self, environ: dict[str, Any]) -> tuple[SessionManager, bytes]:
-        found = self._directories.find(_path(environ))
-        if found is None:
-            raise PathNotFound("no virtual directory has this URL")
-        return found
-
-    def _refuse(self, error: BitsError, headers: RequestHeaders, environ: dict[str, Any]) -> Ack:
+    def _refuse(
+        self, error: BitsError, headers: RequestHeaders, found: _Found, environ: dict[str, Any]
+    ) -> Ack:
         session_text = headers.get(names.BITS_SESSION_ID)
         kind = packet_type_of(headers)
-        found = self._directories.find(_path(environ))
         received = None
         if kind is Fragment and found and not isinstance(error, SessionNotFound):
             received = _received_length(found, session_text, environ)
             if received is None and isinstance(error, FragmentOutOfOrder):
                 error = SessionNotFound("the session was removed meanwhile")  # no 416 without N
-        self._observer.failed(
-            found[0].directory.url if found else "",
-            kind.__name__ if kind else "",
-            session_text or "",
-            _path(environ).decode(errors="backslashreplace"),
-            error,
-        )
         return Ack.of_error(error, session_text, received)
 
 

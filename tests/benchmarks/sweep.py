@@ -25,26 +25,26 @@ FRAGMENT = bytes(64 << 10)
 FRAGMENTS = 3_000
 
 
-def fill(folder: Path, count: int) -> None:
-    """So many sessions, every second one expired."""
+def fill(folder: Path, count: int, *, are_expired: bool = True) -> None:
+    """So many sessions, every second one expired, or none."""
     store = FilesystemStore(str(folder), DiskRules())
     store.prepare()
     for number in range(count):
         guid = str(SessionId(uuid.uuid4()))
         store.create(SessionRecord(guid, "f", "", "192.0.2.1", time.time(), total=1))
-        if number % 2:
+        if are_expired and number % 2:
             os.utime(folder / "BITS-Sessions" / guid / "session.json", (1, 1))
 
 
-def fragment_seconds(server: LiveServer, name: str) -> list[float]:
+def fragment_seconds(server: LiveServer, name: str, fragments: int = FRAGMENTS) -> list[float]:
     """The time of each Fragment of one upload, on one connection."""
     seconds = []
     with server.sender() as sender:
         client = BitsClient(sender, f"/upload/{name}")
         client.create()
-        for number in range(FRAGMENTS):
+        for number in range(fragments):
             begin = time.perf_counter()
-            client.fragment(FRAGMENT, number * len(FRAGMENT), FRAGMENTS * len(FRAGMENT))
+            client.fragment(FRAGMENT, number * len(FRAGMENT), fragments * len(FRAGMENT))
             seconds.append(time.perf_counter() - begin)
         client.close()
     return seconds

@@ -105,7 +105,7 @@ def test_everything_that_was_found_is_told(stage: FileStage) -> None:
             "not ours, left alone: 'notes.txt'",
         ]
     )
-    assert sorted(os.listdir(stage.sessions)) == [".closed", "notes.txt"]
+    assert sorted(os.listdir(stage.sessions)) == [".closed", ".owners", ".quota", "notes.txt"]
     assert os.listdir(stage.sessions / ".closed") == []
 
 

@@ -26,9 +26,11 @@ served: list[Settings] = []
 class ServerThatDoesNotRun:
     """Stands in for gunicorn: notes the settings that it would serve."""
 
-    def __init__(self, settings: Settings, make_app: object) -> None:
+    def __init__(self, settings: Settings, make_app: object, read_settings: object) -> None:
         self.settings = settings
         assert callable(make_app)
+        assert callable(read_settings)
+        assert read_settings() == settings
 
     def run(self) -> None:
         served.append(self.settings)
@@ -38,7 +40,7 @@ class ServerThatDoesNotRun:
 def no_server(monkeypatch: pytest.MonkeyPatch) -> None:
     served.clear()
     monkeypatch.setattr("bits_server.cli.commands.EmbeddedServer", ServerThatDoesNotRun)
-    monkeypatch.setattr("bits_server.cli.commands.set_up_logging", lambda: None)
+    monkeypatch.setattr("bits_server.cli.commands.log_as_set", lambda _settings: None)
 
 
 @pytest.fixture

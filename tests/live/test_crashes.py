@@ -13,7 +13,7 @@ from pathlib import Path
 from tests.conftest import Tell
 from tests.support.bits_client import BitsClient, assert_success
 from tests.support.live_server import LiveServer
-from tests.support.patient_client import PatientClient
+from tests.support.patient_client import PatientClient, uploads
 
 DYING = [sys.executable, "-m", "tests.support.dying_server"]
 
@@ -53,35 +53,6 @@ class Watcher:
                     if hashlib.sha256(found).digest() != digest:
                         self.wrong.append(f"{path} was seen with {len(found)} bytes")
                     whole.add(path)
-
-
-class uploads:  # noqa: N801  # reads as a statement: with uploads(clients)
-    """All the clients at once, each in a thread; ``failures``: what they raised."""
-
-    def __init__(self, clients: list[PatientClient]) -> None:
-        self._threads = [threading.Thread(target=self._run, args=(each,)) for each in clients]
-        self.failures: list[BaseException] = []
-
-    def __enter__(self) -> uploads:
-        for thread in self._threads:
-            thread.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        for thread in self._threads:
-            thread.join()
-
-    def is_alive(self) -> bool:
-        """Wait a little; whether somebody is still at it."""
-        for thread in self._threads:
-            thread.join(0.0005)
-        return any(thread.is_alive() for thread in self._threads)
-
-    def _run(self, client: PatientClient) -> None:
-        try:
-            client.run()
-        except BaseException as error:
-            self.failures.append(error)
 
 
 def assert_nothing_is_left(folder: Path) -> None:

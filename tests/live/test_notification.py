@@ -166,6 +166,8 @@ def test_a_restarted_server_repeats_the_outcome_and_has_the_reply(
         with server.sender() as sender:
             client.sender = sender
             again = client.fragment(b"hello", 0, 5)
+            if again.status == 502:  # nginx had kept a connection to the server that was killed
+                again = client.fragment(b"hello", 0, 5)
             assert again["BITS-Reply-URL"] == first["BITS-Reply-URL"]
             assert sender.send("GET", first["BITS-Reply-URL"]).body == b"receipt"
             assert_success(client.close())

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import contextlib
+import grp
 import os
+import ssl
 import tempfile
 import threading
 from collections.abc import Iterator
@@ -19,28 +21,13 @@ from tests.support.certificates import Certificate
 from tests.support.live_server import LiveServer
 from tests.support.nginx import Nginx
 from tests.support.proxied_server import ProxiedServer
+from tests.support.server_application import Answer, ServerApplication
 from tests.support.waiting import wait_until
-from tests.support.wire import Answer, WireSender
+from tests.support.wire import Answer as WireAnswer
+from tests.support.wire import WireSender
 
 REPLY = bytes(range(256)) * 1000
 OF_THE_SERVER = {"date", "server", "connection", "keep-alive"}
-
-
-class Replying(BaseHTTPRequestHandler):
-    """A server application that puts REPLY where it is told; ``mode`` is that of its files."""
-
-    mode = 0o644
-
-    def do_POST(self) -> None:
-        path = Path(self.headers["BITS-Response-DataFile-Name"])
-        path.write_bytes(REPLY)
-        path.chmod(self.mode)
-        self.send_response(200)
-        self.send_header("Content-Length", "0")
-        self.end_headers()
-
-    def log_message(self, *_: object) -> None:
-        pass
 
 
 @contextlib.contextmanager
@@ -56,19 +43,35 @@ def serving(server: HTTPServer) -> Iterator[HTTPServer]:
 
 
 @pytest.fixture
-def application() -> Iterator[str]:
-    """The notification URL of a server application that replies."""
-    with serving(HTTPServer(("127.0.0.1", 0), Replying)) as server:
-        yield f"http://127.0.0.1:{server.server_address[1]}/"
+def application() -> Iterator[ServerApplication]:
+    with ServerApplication(Answer(reply=REPLY)) as application:
+        yield application
 
 
 @pytest.fixture
-def settings_file(folder: Path, tmp_path: Path, application: str) -> Path:
-    file = tmp_path / "settings.toml"
-    file.write_text(
-        f'[[virtual_directory]]\nurl = "/upload"\npath = "{folder}"\n'
-        f'notification_type = "by-reference"\nnotification_url = "{application}"\n'
+def usual_umask() -> Iterator[None]:
+    """What the application writes may be read by all."""
+    before = os.umask(0o022)
+    try:
+        yield
+    finally:
+        os.umask(before)
+
+
+def settings_text(folder: Path, application: ServerApplication, kind: str, group: str) -> str:
+    """``group``: to which the folders of sessions are opened, or none."""
+    opening = f'session_group = "{group}"\nsession_mode = "0640"\n' if group else ""
+    return (
+        f'[[virtual_directory]]\nurl = "/upload"\npath = "{folder}"\n{opening}'
+        f'notification_type = "{kind}"\nnotification_url = "{application.url}"\n'
     )
+
+
+@pytest.fixture
+def settings_file(folder: Path, tmp_path: Path, application: ServerApplication) -> Path:
+    group = grp.getgrgid(os.getgid()).gr_name
+    file = tmp_path / "settings.toml"
+    file.write_text(settings_text(folder, application, "by-value", group))
     return file
 
 
@@ -92,7 +95,24 @@ def reply_url(server: LiveServer) -> str:
         return answer["BITS-Reply-URL"]
 
 
-def comparable(answer: Answer) -> tuple[int, dict[str, str], bytes]:
+def test_the_application_is_told_the_url_that_the_client_knows(
+    server: ProxiedServer, certificate: Certificate, application: ServerApplication
+) -> None:
+    address = server.nginx.tls_address
+    tls = ssl.create_default_context(cafile=str(certificate.authority))
+    host = f"localhost:{address[1]}"
+    with WireSender(address, tls=tls, host=host) as sender:
+        client = BitsClient(sender, "/upload/f%20g.bin?case=1")
+        lies = {"X_Forwarded_Proto": "http", "X_Forwarded_Host": "elsewhere", "Forwarded": "host=x"}
+        assert_success(client.create(**lies))
+        answer = client.fragment(b"question", 0, 8, **lies)
+        assert_success(answer)
+        assert sender.send("GET", answer["BITS-Reply-URL"]).body == REPLY
+    told = application.notifications[-1].headers["bits-original-request-url"]
+    assert told == f"https://{host}/upload/f%20g.bin?case=1"
+
+
+def comparable(answer: WireAnswer) -> tuple[int, dict[str, str], bytes]:
     fields = {name: value for name, value in answer.headers.items() if name not in OF_THE_SERVER}
     return answer.status, fields, answer.body
 
@@ -158,19 +178,29 @@ def test_only_nginx_is_told_where_the_file_is(server: ProxiedServer, settings_fi
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root may run nginx as another user")
-@pytest.mark.parametrize("is_opened", [True, False])
+@pytest.mark.parametrize(
+    ("kind", "group", "tries"),
+    [
+        ("by-value", "nogroup", "reads"),
+        ("by-reference", "nogroup", "reads"),
+        ("by-value", "", "is not asked"),
+        ("by-reference", "", "may not read"),  # the file for all, in a folder for nobody
+    ],
+)
+@pytest.mark.usefixtures("usual_umask")
 def test_a_reply_that_nginx_may_not_read_is_sent_by_the_server(
-    tmp_path: Path, application: str, certificate: Certificate, is_opened: bool
+    tmp_path: Path,
+    application: ServerApplication,
+    certificate: Certificate,
+    kind: str,
+    group: str,
+    tries: str,
 ) -> None:
     """nginx serves from the folders that session_group opens to it, and from no other."""
     with tempfile.TemporaryDirectory() as root:
         os.chmod(root, 0o755)
         file = tmp_path / "settings.toml"
-        keys = 'session_group = "nogroup"\nsession_mode = "0640"\n' if is_opened else ""
-        file.write_text(
-            f'[[virtual_directory]]\nurl = "/upload"\npath = "{root}"\n{keys}'
-            f'notification_type = "by-reference"\nnotification_url = "{application}"\n'
-        )
+        file.write_text(settings_text(Path(root), application, kind, group))
         with ProxiedServer(
             options=["--settings", str(file)],
             log_file=tmp_path / "server.log",
@@ -182,10 +212,9 @@ def test_a_reply_that_nginx_may_not_read_is_sent_by_the_server(
                 answer = sender.send("GET", url, [("Range", "bytes=1-1000")])
                 assert (answer.status, answer.body) == (206, REPLY[1:1001])
                 assert sender.send("HEAD", url).status == 200
-            served_by_nginx = "206, served as /_bits_replies/" in server.nginx.access_log
-            assert served_by_nginx
-            is_refused = "Permission denied" in server.nginx.log
-            assert is_refused != is_opened
+            is_asked = "206, served as /_bits_replies/" in server.nginx.access_log
+            assert is_asked == (tries != "is not asked")
+            assert ("Permission denied" in server.nginx.log) == (tries == "may not read")
 
 
 def test_nginx_alone_lets_nothing_be_fetched_but_replies(
@@ -237,7 +266,7 @@ def test_nginx_alone_lets_nothing_be_fetched_but_replies(
         nginx = Nginx(settings, Path(address), Path(root), certificate)
         with serving(OnSocket(address, Mistaken)), nginx, WireSender(nginx.address) as client:
 
-            def fetch(target: str) -> Answer:
+            def fetch(target: str) -> WireAnswer:
                 return client.send("GET", "/upload/any", [("X-Wanted", target)])
 
             assert fetch(f"{prefix}/{name}/response").body == b"reply"

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import os
 import re
+import subprocess
 import sys
+import tempfile
 from pathlib import Path
 
 import pytest
@@ -12,6 +14,8 @@ import pytest
 from tests.conftest import ServerMaker
 from tests.support.bits_client import BitsClient, assert_success
 from tests.support.live_server import LiveServer
+from tests.support.server_application import ServerApplication
+from tests.support.tools import require_tool
 from tests.support.waiting import wait_until
 from tests.support.wire import WireSender
 
@@ -120,3 +124,51 @@ def test_the_server_removes_abandoned_sessions_by_itself(folder: Path, tmp_path:
         expired = f"{level} {client.session_id} session expired and removed"
         assert server.log.count(expired) == 1
     assert not (folder / "b").exists()
+
+
+def test_the_socket_of_systemd_is_taken_in_place_of_bind(folder: Path, tmp_path: Path) -> None:
+    """By systemd's own tool, which starts the server when the first packet comes."""
+    activate = require_tool("systemd-socket-activate")
+    with tempfile.TemporaryDirectory() as short:
+        path = Path(short) / "socket"
+        command = [sys.executable, "-m", "bits_server", "serve", "--bind", "192.0.2.1:1"]
+        with open(tmp_path / "server.log", "wb") as log:
+            server = subprocess.Popen(
+                [activate, f"--listen={path}", *command, str(folder)], stdout=log, stderr=log
+            )
+        try:
+            wait_until(path.exists)
+            with WireSender(str(path)) as sender:
+                BitsClient(sender).upload(b"content")
+        finally:
+            server.terminate()
+            assert server.wait(30) == 0
+        assert path.exists(), "the socket is systemd's to remove"
+    assert (folder / "f.bin").read_bytes() == b"content"
+
+
+def test_gunicorn_believes_nobody_what_trusted_proxies_does_not(
+    folder: Path, tmp_path: Path
+) -> None:
+    """Neither of the scheme nor of the path, whatever the environment tells gunicorn."""
+    with ServerApplication() as application:
+        settings = tmp_path / "settings.toml"
+        settings.write_text(
+            f'[[virtual_directory]]\nurl = "/upload"\npath = "{folder}"\n'
+            f'notification_type = "by-value"\nnotification_url = "{application.url}"\n'
+        )
+        with (
+            LiveServer(
+                options=["--settings", str(settings)],
+                environment={"FORWARDED_ALLOW_IPS": "*"},
+                log_file=tmp_path / "server.log",
+            ) as server,
+            server.sender() as sender,
+        ):
+            client = BitsClient(sender)
+            lies = {"X_Forwarded_Proto": "https", "X_Forwarded_For": "203.0.113.9"}
+            assert_success(client.create(SCRIPT_NAME="/elsewhere", **lies))
+            assert_success(client.fragment(b"abc", 0, 3, **lies))
+        told = application.notifications[0].headers["bits-original-request-url"]
+        assert told == "http://bits.test/upload/f.bin"
+        assert "203.0.113.9" not in server.log

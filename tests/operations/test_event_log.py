@@ -19,13 +19,16 @@ from bits_server.protocol.errors import (
     BitsError,
     FragmentOutOfOrder,
     MalformedPacket,
+    SessionNotFound,
     UnexpectedFailure,
     hresult_name,
 )
 from bits_server.protocol.headers import RequestHeaders
 from bits_server.protocol.packets import parse_packet
+from bits_server.sessions.cleanup_report import CleanupReport
 from bits_server.sessions.destination import parse_destination
-from bits_server.storage.record import SessionRecord
+from bits_server.sessions.observer import AnsweredPacket
+from bits_server.storage.record import NotificationOutcome, SessionRecord
 
 GUID = "{A0FF5911-4144-45B3-BF27-27AFC8EC8A67}"
 SESSION = SessionRecord(
@@ -63,14 +66,43 @@ def written() -> Iterator[list[str]]:
         lines += text.getvalue().splitlines()  # at every character that ends a line
 
 
+PACKET = AnsweredPacket(
+    directory="/upload",
+    packet="Fragment",
+    session_id=GUID,
+    user="ann",
+    client_address="192.0.2.1",
+    destination="/upload/f",
+    offset=5,
+    status=200,
+    error=None,
+    body_bytes=4887,
+    body_seconds=2.0,
+    seconds=0.00123,
+)
+
+
 def log_failure(error: BitsError, session_id: str = GUID, destination: str = "/upload/f") -> None:
-    EventLog().failed("/upload", "Fragment", session_id, destination, error)
+    EventLog().answered(
+        replace(
+            PACKET,
+            session_id=session_id,
+            destination=destination,
+            status=error.status,
+            error=error,
+        )
+    )
 
 
-def test_a_session_is_created_by_somebody_for_a_destination() -> None:
+def test_a_packet_is_one_line() -> None:
     with written() as lines:
-        EventLog().session_created("/upload", SESSION)
-    assert lines == [f"INFO {GUID} session created: /upload 'folder/f.bin' for 192.0.2.1"]
+        EventLog().answered(PACKET)
+        EventLog().answered(replace(PACKET, packet="Ping", session_id="", offset=None))
+    where = "'/upload/f' from 192.0.2.1: 200"
+    assert lines == [
+        f"INFO {GUID} Fragment {where}, 4887 bytes at 5, 1.2 ms",
+        f"INFO - Ping {where}, 1.2 ms",
+    ]
 
 
 def test_a_fragment_is_told_to_those_who_look_closely_only() -> None:
@@ -96,6 +128,44 @@ def test_a_session_that_was_closed_before_any_fragment_is_a_warning() -> None:
     assert "unknown" in lines[0]
 
 
+def test_the_checksum_is_told_where_there_is_one() -> None:
+    with written() as lines:
+        EventLog().closed("/upload", replace(SESSION, sha256="ab" * 32), "done")
+    assert f"total 4892 bytes, SHA-256 {'ab' * 32}: done" in lines[0]
+
+
+@pytest.mark.parametrize(
+    ("outcome", "level", "words"),
+    [
+        (
+            NotificationOutcome(
+                2, 1.0, 3.5, succeeded=True, status=204, copies_to_destination=True
+            ),
+            "INFO",
+            "attempt 2, 2.500 s: it answered 204 and wants the file at its destination",
+        ),
+        (
+            NotificationOutcome(
+                1, 1.0, 1.0, succeeded=True, status=200, reply_url="/x", has_reply=True
+            ),
+            "INFO",
+            "attempt 1, 0.000 s: it answered 200 with a reply at '/x'",
+        ),
+        (
+            NotificationOutcome(1, 1.0, 2.0, status=401, told_status=500, error="it answered 401"),
+            "WARNING",
+            "attempt 1, 1.000 s: failed, the client is told 500: it answered 401",
+        ),
+    ],
+)
+def test_a_notification_is_told_with_what_came_of_it(
+    outcome: NotificationOutcome, level: str, words: str
+) -> None:
+    with written() as lines:
+        EventLog().notified("/upload", replace(SESSION, notification=outcome))
+    assert lines == [f"{level} {GUID} server application of /upload notified, {words}"]
+
+
 def test_a_cancelled_session_is_told() -> None:
     with written() as lines:
         EventLog().cancelled("/upload", SESSION)
@@ -115,8 +185,9 @@ def test_an_expired_session_is_told_and_is_a_warning_where_somebody_will_miss_th
 
 def test_a_clean_up_is_told_with_what_it_did() -> None:
     with written() as lines:
-        EventLog().cleaned_up("/upload", "3 sessions found")
-    assert lines == ["INFO /upload cleaned up: 3 sessions found"]
+        EventLog().cleaned_up("/upload", CleanupReport(found=3, closed_records=2))
+    told = "3 sessions found, 0 expired and removed, 2 closed records removed"
+    assert lines == [f"INFO /upload cleaned up: {told}"]
 
 
 @pytest.mark.parametrize("kind", [kind for kind in ERROR_TABLE if kind is not UnexpectedFailure])
@@ -125,14 +196,31 @@ def test_a_refusal_is_one_warning_with_cause_status_and_hresult(kind: type[BitsE
         log_failure(kind("the cause"))
     hresult = "-" if kind.hresult is None else f"0x{kind.hresult:08X} {hresult_name(kind.hresult)}"
     refused = f"Fragment refused with {kind.status} {hresult}"
-    assert lines == [f"WARNING {GUID} {refused}: '/upload/f': the cause"]
+    told = f"{refused}: '/upload/f' from 192.0.2.1: the cause. {kind.remedy}"
+    assert lines == [f"WARNING {GUID} {told}"]
+    assert kind.remedy.endswith("."), "every refusal says what to do"
 
 
 def test_a_refusal_of_what_is_no_packet_of_a_session_is_told_too() -> None:
     with written() as lines:
-        EventLog().failed("", "", "", "", MalformedPacket("no packet"))
-    expected = "WARNING - packet refused with 400 0x80070057 E_INVALIDARG: '': no packet"
-    assert lines == [expected]
+        EventLog().failed("", "Reply", "", "a/b", SessionNotFound("none"))
+    expected = "WARNING - Reply refused with 500 0x8020001F BG_E_SESSION_NOT_FOUND: 'a/b' from -: "
+    assert lines[0].startswith(f"{expected}none. ")
+    assert len(lines) == 1
+
+
+@settings(deadline=None)
+@given(hostile, hostile, hostile)
+def test_a_client_cannot_forge_a_line_by_a_packet_that_is_carried_out(
+    session_id: str, destination: str, address: str
+) -> None:
+    hostile_packet = replace(
+        PACKET, session_id=session_id, destination=destination, client_address=address
+    )
+    with written() as lines:
+        EventLog().answered(hostile_packet)
+    assert len(lines) == 1
+    assert lines[0].isprintable()
 
 
 def test_an_unexpected_failure_is_logged_once_with_its_traceback_and_the_session() -> None:
@@ -176,12 +264,11 @@ def test_a_client_cannot_forge_a_line_by_the_name_of_its_file(destination: str) 
     record = SessionRecord(GUID, destination, "", "192.0.2.1", 0.0)
     log = EventLog()
     with written() as lines:
-        log.session_created("/upload", record)
         log.fragment_received("/upload", record, ContentRange(0, 0, 1), 1)
         log.closed("/upload", record, "done")
         log.cancelled("/upload", record)
         log.expired("/upload", record)
-    assert len(lines) == 5
+    assert len(lines) == 4
     assert all(line.isprintable() for line in lines)
 
 

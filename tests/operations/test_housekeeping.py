@@ -13,7 +13,8 @@ from typing import Any
 import pytest
 
 from bits_server.operations.housekeeping import LONGEST_TICK_SECONDS, Housekeeper, give_way
-from bits_server.sessions.cleanup import Cleanup, CleanupReport
+from bits_server.sessions.cleanup import Cleanup
+from bits_server.sessions.cleanup_report import CleanupReport
 from bits_server.storage.interface import Sweep
 from bits_server.storage.memory import MemoryStore
 from tests.sessions.recording import RecordingObserver

@@ -21,7 +21,10 @@ from bits_server.operations.settings_file import (
     show_settings,
 )
 from bits_server.settings import (
+    Checksum,
     Durability,
+    LogFormat,
+    LogLevel,
     NotificationHeader,
     NotificationType,
     NotifyAt,
@@ -64,6 +67,13 @@ directories = st.builds(
     notification_timeout=st.integers(1, DAY),
     notification_ca_file=st.none() | texts.map(lambda text: "/" + text),
     maximum_reply_size=sizes,
+    session_limit=st.integers(0, 10**6),
+    session_limit_per_address=st.integers(0, 10**6),
+    sessions_total=st.integers(0, 10**6),
+    minimum_free_space=sizes,
+    quota=st.none() | sizes,
+    quota_per_user=st.none() | sizes,
+    checksum=st.sampled_from(Checksum),
 )
 any_settings = st.builds(
     Settings,
@@ -76,6 +86,10 @@ any_settings = st.builds(
     ).map(tuple),
     workers=st.integers(1, 1024),
     threads=st.integers(1, 1024),
+    metrics_bind=st.sampled_from(["", "127.0.0.1:9108", "unix:/run/bits-server/metrics"]),
+    log_level=st.sampled_from(LogLevel),
+    log_format=st.sampled_from(LogFormat),
+    log_file=st.just("") | texts.map(lambda text: "/" + text),
 )
 
 
@@ -148,6 +162,13 @@ def test_a_file_with_what_is_needed_has_the_defaults(tmp_path: Path) -> None:
         ('notification_timeout = "1min"', 60),
         ('notification_ca_file = "/etc/own.pem"', "/etc/own.pem"),
         ('maximum_reply_size = "1MiB"', 1 << 20),
+        ("session_limit = 5", 5),
+        ("session_limit_per_address = 5", 5),
+        ("sessions_total = 0", 0),
+        ('minimum_free_space = "1GiB"', 1 << 30),
+        ('quota = "1TiB"', 1 << 40),
+        ('quota_per_user = "none"', None),
+        ('checksum = "sha256"', Checksum.SHA256),
         ("notification_headers = {}", ()),
         ('notification_headers = { X-Key = "x" }', (NotificationHeader("X-Key", "x"),)),
     ],
@@ -160,11 +181,15 @@ def test_a_key_is_read(tmp_path: Path, line: str, value: object) -> None:
 def test_the_server_table_is_read(tmp_path: Path) -> None:
     text = (
         '[server]\nbind = ["[::]:80", "unix:/run/s"]\nworkers = 4\nthreads = 8\n'
-        'trusted_proxies = ["127.0.0.1"]\n' + NEEDED
+        'trusted_proxies = ["127.0.0.1"]\nmetrics_bind = "fd://4"\n'
+        'log_level = "debug"\nlog_format = "json"\n'
+        'log_file = "/var/log/bits"\n' + NEEDED
     )
     loaded = load(tmp_path, text)
     assert (loaded.bind, loaded.workers, loaded.threads) == (("[::]:80", "unix:/run/s"), 4, 8)
-    assert loaded.trusted_proxies == ("127.0.0.1",)
+    assert (loaded.trusted_proxies, loaded.metrics_bind) == (("127.0.0.1",), "fd://4")
+    assert (loaded.log_level, loaded.log_format) == (LogLevel.DEBUG, LogFormat.JSON)
+    assert loaded.log_file == "/var/log/bits"
 
 
 class TestNotificationHeaders:
@@ -250,6 +275,13 @@ class TestDefaults:
             "notification_headers": {"X-Key": "x"},
             "notification_ca_file": "/etc/own.pem",
             "maximum_reply_size": "1MiB",
+            "session_limit": 5,
+            "session_limit_per_address": 5,
+            "sessions_total": 5,
+            "minimum_free_space": "1GiB",
+            "quota": "1TiB",
+            "quota_per_user": "1GiB",
+            "checksum": "sha256",
         }
         assert DIRECTORY_KEYS.keys() - given.keys() == {
             *("url", "path", "public_url", "upload_enabled")

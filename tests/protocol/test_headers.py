@@ -103,6 +103,7 @@ def test_the_names_are_spelled_as_the_specification_spells_them() -> None:
         "BITS-Error",
         "BITS-Error-Context",
         "BITS-Original-Request-URL",
+        "BITS-Entity-SHA256",
         "BITS-Request-DataFile-Name",
         "BITS-Response-DataFile-Name",
         "BITS-Static-Response-URL",

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from bits_server.protocol.content_range import ContentRange
 from bits_server.protocol.errors import BitsError
+from bits_server.sessions.cleanup_report import CleanupReport
+from bits_server.sessions.observer import AnsweredPacket
 from bits_server.storage.record import SessionRecord
 
 
@@ -42,10 +44,13 @@ class RecordingObserver:
     def expired(self, directory: str, record: SessionRecord) -> None:
         self.events.append(("expired", directory, record.guid))
 
-    def cleaned_up(self, directory: str, summary: str) -> None:
-        self.events.append(("cleaned_up", directory, summary))
+    def cleaned_up(self, directory: str, report: CleanupReport) -> None:
+        self.events.append(("cleaned_up", directory, str(report)))
 
     def failed(
         self, directory: str, packet: str, session_id: str, destination: str, error: BitsError
     ) -> None:
         self.events.append(("failed", directory, packet, session_id, destination, str(error)))
+
+    def answered(self, packet: AnsweredPacket) -> None:
+        self.events.append(("answered", packet.directory, packet.packet))

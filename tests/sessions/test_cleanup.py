@@ -14,7 +14,8 @@ import pytest
 from bits_server.operations.event_log import EventLog
 from bits_server.protocol.errors import SessionNotFound
 from bits_server.protocol.session_id import SessionId
-from bits_server.sessions.cleanup import PAUSE_EVERY, Cleanup, CleanupReport
+from bits_server.sessions.cleanup import PAUSE_EVERY, Cleanup
+from bits_server.sessions.cleanup_report import CleanupReport
 from bits_server.sessions.observer import SessionObserver
 from bits_server.storage.interface import LeftoverKind, StoredSession, Sweep
 from tests.sessions.recording import RecordingObserver

@@ -16,17 +16,28 @@ from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
 from dataclasses import replace
 from pathlib import Path
+from typing import Protocol
 
 from bits_server.protocol.errors import SessionNotFound
 from bits_server.protocol.session_id import SessionId
 from bits_server.sessions.cleanup import CleanableStore
 from bits_server.storage.disk import DiskRules
 from bits_server.storage.filesystem import FilesystemStore
-from bits_server.storage.interface import DestinationPath, Leftover, LeftoverKind, StoredSession
+from bits_server.storage.interface import (
+    Countable,
+    DestinationPath,
+    Leftover,
+    LeftoverKind,
+    StoredSession,
+)
 from bits_server.storage.memory import KeptSession, MemoryStore
 from bits_server.storage.record import ClosedRecord, SessionRecord
 
 LOCK_SECONDS = 10.0
+
+
+class WholeStore(CleanableStore, Countable, Protocol):
+    """What every store of ours offers."""
 
 
 def path_of(text: str) -> DestinationPath:
@@ -58,7 +69,7 @@ def closed_record_of(record: SessionRecord, *, seconds_ago: float = 0.0) -> Clos
 class StoreStage(ABC):
     """One virtual directory, its store, and a count of what may be left when a test ends."""
 
-    store: CleanableStore
+    store: WholeStore
 
     def __init__(self) -> None:
         self.deleted: set[SessionId] = set()
@@ -66,7 +77,7 @@ class StoreStage(ABC):
         self.planted: set[str] = set()
 
     @abstractmethod
-    def another_store(self, *, create_folders: bool = False) -> CleanableStore:
+    def another_store(self, *, create_folders: bool = False) -> WholeStore:
         """A store as another process has it, for the same virtual directory."""
 
     @abstractmethod

@@ -12,6 +12,7 @@ import threading
 import time
 import uuid
 from abc import ABC, abstractmethod
+from collections import Counter
 from collections.abc import Iterator
 from contextlib import closing
 from dataclasses import replace
@@ -378,6 +379,26 @@ class StoreContract(ABC):
         assert found == session_id
         assert last_progress == pytest.approx(time.time() - 5_000, abs=5)
         stage.store.remove_wreck(session_id)
+
+    # states
+
+    def test_the_states_are_those_of_all_sessions_and_none_for_wrecks(
+        self, stage: StoreStage
+    ) -> None:
+        assert list(stage.store.states()) == []
+        stage.create()
+        wreck = stage.create()
+        stage.break_record(wreck)
+        with stage.open(stage.create()) as session, session.locked():
+            session.save(replace(session.record, total=5))
+        stage.create_complete(b"abc")
+        stage.create_complete(b"abc")
+        with stage.open(stage.create_complete(b"abc")) as session:
+            stage.delete(session, closed_record_of(session.record))
+        found = Counter(stage.store.states())
+        complete = SessionState.COMPLETE
+        assert found == {None: 1, SessionState.OPENED: 1, SessionState.RECEIVING: 1, complete: 2}
+        stage.store.remove_wreck(wreck)
 
     # publish
 

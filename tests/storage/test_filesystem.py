@@ -11,21 +11,34 @@ import sys
 import time
 import uuid
 from collections.abc import Callable, Iterator
-from contextlib import closing
+from contextlib import AbstractContextManager, closing, suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from bits_server.protocol.errors import AccessDenied, SessionNotFound
+from bits_server.protocol.errors import (
+    AccessDenied,
+    BitsError,
+    EntityVanished,
+    SessionNotFound,
+)
 from bits_server.protocol.session_id import SessionId
 from bits_server.storage.disk import DiskRules
-from bits_server.storage.filesystem import FilesystemStore, FolderUnusable
-from bits_server.storage.interface import DestinationState, LeftoverKind, Sweep
+from bits_server.storage.filesystem import FilesystemStore, refuse_unusable
+from bits_server.storage.interface import (
+    DestinationState,
+    FolderUnusable,
+    LeftoverKind,
+    ReplyUnusable,
+    StoredSession,
+    Sweep,
+)
 from tests.storage.stages import (
     FileStage,
     StoreStage,
+    assert_ends,
     closed_record_of,
     new_record,
     nothing_left_behind,
@@ -38,6 +51,8 @@ GUID = "{5E53C221-F2D6-4BF2-B994-1DC43CEACA8D}"
 OTHER_GROUP = 54_321
 
 only_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root may give files to any group")
+
+HOUSEHOLD = {".closed", ".owners", ".quota"}
 
 
 class TestFilesystemStore(EndContract):
@@ -105,7 +120,25 @@ def test_preparing_makes_the_folders_and_can_be_repeated(tmp_path: Path) -> None
     store = FilesystemStore(str(tmp_path), DiskRules())
     store.prepare()
     store.prepare()
-    assert sorted(path.name for path in (tmp_path / "BITS-Sessions").iterdir()) == [".closed"]
+    assert {path.name for path in (tmp_path / "BITS-Sessions").iterdir()} == HOUSEHOLD
+
+
+def test_a_folder_that_another_process_makes_at_this_moment_is_usable(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The workers of a server start together."""
+    for name in ("isdir", "lexists"):
+        real = getattr(os.path, name)
+
+        def look(path: str, real: Callable[[str], bool] = real) -> bool:
+            found = real(path)
+            if path.endswith("BITS-Sessions"):
+                os.makedirs(path, exist_ok=True)
+            return found
+
+        monkeypatch.setattr(os.path, name, look)
+    refuse_unusable(str(tmp_path))
+    assert (tmp_path / "BITS-Sessions").is_dir()
 
 
 def test_a_store_that_was_never_prepared_changes_nothing(tmp_path: Path) -> None:
@@ -136,6 +169,66 @@ def test_a_folder_that_cannot_be_used_is_told(tmp_path: Path, what: str) -> None
     assert not (tmp_path / "nowhere").exists()
 
 
+# trying out
+
+
+def test_a_folder_that_can_be_used_is_left_as_it_was(tmp_path: Path) -> None:
+    stage = FileStage(tmp_path)
+    session_id = stage.create()
+    before = sorted(map(str, tmp_path.rglob("*")))
+    stage.another_store().try_out()
+    assert sorted(map(str, tmp_path.rglob("*"))) == before
+    assert list(stage.store.session_ids()) == [session_id]
+
+
+def test_a_folder_that_was_tidied_away_is_made_anew_as_by_a_packet(tmp_path: Path) -> None:
+    stage = FileStage(tmp_path)
+    stage.tidy_away()
+    stage.another_store().try_out()
+    assert list(stage.store.leftovers()) == []
+
+
+def test_what_makes_a_session_impossible_is_told(tmp_path: Path) -> None:
+    stage = FileStage(tmp_path)
+    stage.sessions.rename(tmp_path / "away")
+    stage.sessions.write_bytes(b"")
+    with pytest.raises(FolderUnusable, match="BITS-Sessions is no folder"):
+        stage.another_store().try_out()
+
+
+@pytest.mark.parametrize("number", [errno.ENOSPC, errno.EROFS, errno.EIO])
+@pytest.mark.parametrize("call", ["mkdir", "write", "rmtree"])
+def test_a_disk_that_fails_is_told_in_words(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, call: str, number: int
+) -> None:
+    store = FileStage(tmp_path).another_store()
+
+    def fail(*_: object, **__: object) -> None:
+        raise OSError(number, os.strerror(number))
+
+    where = {"mkdir": "os.mkdir", "write": "builtins.open", "rmtree": "shutil.rmtree"}[call]
+    with monkeypatch.context() as patch:
+        patch.setattr(where, fail)
+        with pytest.raises(FolderUnusable, match=os.strerror(number)):
+            store.try_out()
+
+
+def test_a_full_disk_is_found_though_its_folders_can_be_made(small_disk: Path) -> None:
+    store = FilesystemStore(str(small_disk), DiskRules())
+    store.prepare()
+    store.try_out()
+    assert 0 < store.free_bytes() <= 2 << 20
+    filler = small_disk / "filler"
+    with filler.open("wb") as file:
+        os.posix_fallocate(file.fileno(), 0, store.free_bytes())
+    assert store.free_bytes() == 0
+    with pytest.raises(FolderUnusable, match=r"no session can be made in .*: No space left"):
+        store.try_out()
+    assert list(store.leftovers()) == []
+    filler.unlink()
+    store.try_out()
+
+
 # modes and groups
 
 
@@ -143,7 +236,7 @@ def test_modes_do_not_depend_on_the_umask(umask: int, tmp_path: Path) -> None:  
     stage = FileStage(tmp_path)
     session_id = stage.create_complete(CONTENT)
     assert _mode(stage.sessions) == 0o700
-    assert _mode(stage.sessions / ".closed") == 0o700
+    assert {_mode(stage.sessions / name) for name in HOUSEHOLD} == {0o700}
     assert _mode(stage.session_folder(session_id)) == 0o700
     assert _mode(stage.session_folder(session_id) / "session.json") == 0o600
     assert _mode(stage.session_folder(session_id) / "request") == 0o600
@@ -194,7 +287,7 @@ def test_a_session_group_may_read_what_was_received_and_nothing_else(
     assert _mode(folder) == 0o750
     assert _mode(folder / "request") == 0o640
     assert _mode(folder / "session.json") == 0o600
-    assert _mode(stage.sessions / ".closed") == 0o700
+    assert {_mode(stage.sessions / name) for name in HOUSEHOLD} == {0o700}
     for path in (stage.sessions, folder, folder / "request"):
         assert path.stat().st_gid == OTHER_GROUP
     stage.publish(session_id, "f.bin")
@@ -456,7 +549,7 @@ def test_a_session_that_cannot_be_made_leaves_nothing(
         patch.setattr(os, failing, _full_disk)
         with pytest.raises(OSError, match="full"):
             stage.store.create(new_record())
-    assert [path.name for path in stage.sessions.iterdir()] == [".closed"]
+    assert {path.name for path in stage.sessions.iterdir()} == HOUSEHOLD
 
 
 def test_of_a_block_that_finds_no_room_what_was_written_counts(
@@ -548,7 +641,7 @@ def test_the_folder_of_closed_records_is_made_again(stage: FileStage) -> None:
     with stage.open(session_id) as session:
         stage.delete(session, closed_record_of(session.record))
     assert stage.store.closed_record(session_id) is not None
-    assert _mode(stage.sessions / ".closed") == 0o700
+    assert {_mode(stage.sessions / name) for name in HOUSEHOLD} == {0o700}
 
 
 def test_a_folder_that_was_unmounted_is_not_made_anew(stage: FileStage) -> None:
@@ -586,7 +679,7 @@ def test_a_session_without_a_readable_record_is_a_wreck(
         stage.store.open(session_id)
     assert [found for found, _ in stage.store.progress()] == [session_id]
     stage.store.remove_wreck(session_id)
-    assert list(stage.sessions.glob("*")) == [stage.sessions / ".closed"]
+    assert {path.name for path in stage.sessions.iterdir()} == HOUSEHOLD
 
 
 def test_a_wreck_with_nothing_in_it_is_as_old_as_its_folder(stage: FileStage) -> None:
@@ -603,7 +696,7 @@ def test_a_record_that_was_being_written_goes_with_its_session(stage: FileStage)
     (stage.session_folder(session_id) / "session.json.new").write_bytes(b"{")
     with stage.open(session_id) as session:
         stage.delete(session)
-    assert list(stage.sessions.glob("*")) == [stage.sessions / ".closed"]
+    assert {path.name for path in stage.sessions.iterdir()} == HOUSEHOLD
 
 
 def test_a_closed_record_that_was_being_written_is_a_leftover(stage: FileStage) -> None:
@@ -717,6 +810,53 @@ def test_a_request_entity_that_is_a_link_is_never_followed(
             session.publish(path_of("f.bin"), overwrite=False)
     assert outside.read_bytes() == CONTENT
     assert stage.files() == {}
+
+
+@pytest.mark.parametrize("part", ["request", "session.json", "response", "notifying"])
+@pytest.mark.parametrize("planted", ["pipe", "folder"])
+def test_what_was_planted_in_the_place_of_a_file_holds_nobody_up(
+    stage: FileStage, part: str, planted: str
+) -> None:
+    """Whoever the session's folder is open to can do that."""
+    session_id = stage.create_complete(CONTENT)
+    with stage.open(session_id) as session, session.locked():
+        session.save(replace(session.record, is_complete=False))
+    path = stage.session_folder(session_id) / part
+    path.unlink(missing_ok=True)
+    if planted == "pipe":
+        os.mkfifo(path)
+    else:
+        path.mkdir()
+
+    def use() -> None:
+        with suppress(OSError, BitsError, ReplyUnusable), stage.open(session_id) as session:
+            for action in (
+                lambda: session.append(CONTENT, 0),
+                session.received_length,
+                session.make_durable,
+                session.open_reply,
+                lambda: session.open_request_entity().close(),
+                lambda: _enter(session.notifying()),
+                lambda: _publish(session),
+            ):
+                with suppress(OSError, BitsError, ReplyUnusable):
+                    action()
+
+    def _publish(session: StoredSession) -> None:
+        with session.locked():
+            session.publish(path_of("f.bin"), overwrite=False)
+
+    assert_ends(use, "somebody waits")
+    if part == "request":
+        with stage.open(session_id) as session, pytest.raises(EntityVanished):
+            session.received_length()
+        assert stage.files() == {}
+    stage.store.remove_wreck(session_id)
+
+
+def _enter(context: AbstractContextManager[None]) -> None:
+    with context:
+        pass
 
 
 # processes

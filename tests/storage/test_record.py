@@ -72,6 +72,7 @@ session_records = st.builds(
     publishing_device=lengths,
     publishing_inode=lengths,
     original_url=texts,
+    sha256=st.none() | st.from_regex(r"\A[0-9a-f]{64}\Z"),
     notification=st.none() | successes | failures,
     publishing_name=st.none() | texts.map(lambda text: "." + text.replace("/", "-")),
 ).filter(lambda record: record.total is not None or not record.is_complete)
@@ -196,6 +197,7 @@ WRONG: dict[str, list[object]] = {
     "publishing_inode": ["5", 5.0, True, False],
     "publishing_name": [5, True, ["name"]],
     "original_url": [None, 5, []],
+    "sha256": [5, True, []],
     "notification": [5, "", [], True],
 }
 
@@ -261,6 +263,8 @@ def test_what_is_found_after_a_crash_is_unreadable(text: bytes) -> None:
         {"created": float("nan")},
         {"publishing_name": "../outside"},
         {"publishing_name": "/etc/hostname"},
+        {"sha256": "AB" * 32},
+        {"sha256": "ab\r\nX: y"},
         {"notification": {}},
         {"notification": {**OUTCOME, "colour": "blue"}},
         {"notification": {**OUTCOME, "attempts": "1"}},

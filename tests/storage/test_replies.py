@@ -49,6 +49,22 @@ def read_reply(session: StoredSession) -> bytes | None:
     return content
 
 
+@pytest.mark.parametrize("is_opened", [False, True])
+def test_a_reply_is_private_unless_the_settings_open_it_to_a_group(
+    tmp_path: Path, is_opened: bool
+) -> None:
+    """To that of nginx, which sends it then."""
+    rules = DiskRules(session_mode=0o640, session_group=os.getgid() if is_opened else None)
+    stage = FileStage(tmp_path, rules)
+    with nothing_left_behind(stage), stage.open(stage.create_complete(CONTENT)) as session:
+        keep_reply(session)
+        reply = session.open_reply()
+        assert reply is not None
+        with reply.file as file:
+            expected = 0o640 if is_opened else 0o600
+            assert os.fstat(file.fileno()).st_mode & 0o777 == expected
+
+
 def test_a_session_has_no_reply_until_one_is_kept(stage: StoreStage) -> None:
     with stage.open(stage.create_complete(CONTENT)) as session:
         assert session.open_reply() is None

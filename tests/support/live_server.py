@@ -34,6 +34,7 @@ class LiveServer:
     ) -> None:
         """``command``: instead of ``bits-server serve``; ``{fd}`` in it is the socket."""
         self._listener = self._listen()
+        self._listener.setblocking(False)  # nginx takes that for granted in what it is handed
         fd = self._listener.fileno()
         default = [sys.executable, "-m", "bits_server", "serve", "--bind", f"fd://{fd}", *options]
         if folder is not None:

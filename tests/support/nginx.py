@@ -28,7 +28,7 @@ daemon off;
 {user}
 worker_processes 2;
 pid {folder}/nginx.pid;
-error_log {folder}/error.log notice;
+error_log {logs}.error notice;
 events {{
     worker_connections 2048;
 }}
@@ -40,7 +40,7 @@ http {{
     gzip_types *;
     gzip_min_length 1;
     log_format served '$remote_addr "$request" $status, served as $uri';
-    access_log {folder}/access.log served;
+    access_log {logs}.access served;
     client_body_temp_path {folder}/body;
     proxy_temp_path {folder}/proxy;
     fastcgi_temp_path {folder}/fastcgi;
@@ -50,6 +50,7 @@ http {{
 }}
 """
 
+_UPSTREAM = re.compile(r"^upstream bits_server \{\n.*?^\}\n", re.M | re.S)
 _MARKED = re.compile(r"(?<=    # --- prints them\.\n).*?(?=    # --- End of)", re.S)
 
 
@@ -63,21 +64,31 @@ def virtual_directories_of(configuration: str) -> str:
 class Nginx:
     """nginx in front of ``upstream``, the path of a socket, for the time of the context.
 
-    ``user``: whose files it may read, where the tests run as root.
+    ``user``: whose files it may read, where the tests run as root. ``upstream_block``: in place of
+    the shipped one. ``logs``: the beginning of the names of its log files.
     """
 
     def __init__(
         self,
         settings: Settings,
-        upstream: Path,
+        upstream: Path | None,
         folder: Path,
         certificate: Certificate,
         *,
         user: str = "root",
+        upstream_block: str = "",
+        logs: Path | None = None,
     ) -> None:
         self._program = require_tool("nginx")
         self._folder = folder
+        self._logs = logs or folder / "nginx.log"
         self._listeners = [socket.create_server(("127.0.0.1", 0), backlog=512) for _ in range(2)]
+        for listener in self._listeners:
+            listener.setblocking(False)  # nginx takes that for granted in what it is handed
+        for listener in self._listeners:
+            # nginx takes them as they are. One that blocks stops the worker that comes too late for
+            # a connection which woke both.
+            listener.setblocking(False)
         self.address, self.tls_address = [each.getsockname() for each in self._listeners]
         self._process: subprocess.Popen[bytes] | None = None
         changes = {
@@ -90,6 +101,10 @@ class Nginx:
             "unix:/run/bits-server/socket": f"unix:{upstream}",
         }
         configuration = SHIPPED.read_text()
+        if upstream_block:
+            changes.pop("unix:/run/bits-server/socket")
+            configuration, count = _UPSTREAM.subn(lambda _: upstream_block, configuration)
+            assert count == 1
         for line, replacement in changes.items():
             assert configuration.count(line) == 1, line
             configuration = configuration.replace(line, replacement)
@@ -98,11 +113,11 @@ class Nginx:
         (folder / "bits-server.conf").write_text(configuration)
         user_line = f"user {user};" if os.geteuid() == 0 else ""
         self._main = folder / "nginx.conf"
-        self._main.write_text(_MAIN.format(folder=folder, user=user_line))
+        self._main.write_text(_MAIN.format(folder=folder, logs=self._logs, user=user_line))
 
     def __enter__(self) -> Nginx:
         fds = [listener.fileno() for listener in self._listeners]
-        with open(self._folder / "output.log", "wb") as output:
+        with open(self._log_file("output"), "wb") as output:
             self._process = subprocess.Popen(
                 [self._program, "-p", self._folder, "-c", self._main],
                 stdin=subprocess.DEVNULL,
@@ -136,14 +151,27 @@ class Nginx:
                 listener.close()
 
     @property
+    def pid(self) -> int:
+        """Of the process that started the workers."""
+        assert self._process is not None
+        return self._process.pid
+
+    @property
     def log(self) -> str:
         """What it said so far: errors and notices."""
-        logs = (self._folder / name for name in ("output.log", "error.log"))
+        logs = (self._log_file(name) for name in ("output", "error"))
         return "".join(log.read_text(errors="replace") for log in logs if log.exists())
 
     @property
     def access_log(self) -> str:
-        return (self._folder / "access.log").read_text()
+        return self._log_file("access").read_text()
+
+    def _log_file(self, kind: str) -> Path:
+        return self._logs.with_name(f"{self._logs.name}.{kind}")
+
+    def waiting_bodies(self) -> int:
+        """How many bodies of requests it keeps on the disk."""
+        return len(list((self._folder / "body").iterdir()))
 
     def change(self, line: str, replacement: str) -> None:
         """Configure it wrongly, before it starts or is reloaded; ``line`` is there exactly once."""

@@ -39,8 +39,12 @@ class ProxiedServer(LiveServer):
         log_file: Path,
         certificate: Certificate,
         nginx_user: str = "root",
+        scratch: Path | None = None,
     ) -> None:
-        """``nginx_user``: whose files nginx may read, where the tests run as root."""
+        """``nginx_user``: whose files nginx may read, where the tests run as root.
+
+        ``scratch``: a folder of nginx's own, for bodies that wait among others.
+        """
         require_tool("nginx")
         # Of its own: the path of a socket may have 107 bytes at most.
         self._folder = tempfile.TemporaryDirectory(prefix="bits-")
@@ -52,7 +56,12 @@ class ProxiedServer(LiveServer):
         self._default = self._handed_over(self._default)
         settings = _settings_of(folder, [*self._command, *(environment or {}).values()])
         self.nginx = Nginx(
-            settings, self.socket_path, Path(self._folder.name), certificate, user=nginx_user
+            settings,
+            self.socket_path,
+            scratch or Path(self._folder.name),
+            certificate,
+            user=nginx_user,
+            logs=log_file.with_name("nginx.log"),
         )
         self.address = self.nginx.address
 

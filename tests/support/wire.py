@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import io
 import socket
+import ssl
 from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any, Protocol
@@ -39,12 +40,28 @@ class Sender(Protocol):
 
 
 class WireSender:
-    """A connection over a raw socket; ``is_kept`` off opens a new one for each request."""
+    """A connection over a raw socket; ``is_kept`` off opens a new one for each request.
 
-    def __init__(self, address: Any, *, is_kept: bool = True, timeout: float = 60.0) -> None:
+    ``tls``: with which to speak to localhost. ``source``: the address that the server sees.
+    ``host``: what the requests call the server.
+    """
+
+    def __init__(
+        self,
+        address: Any,
+        *,
+        is_kept: bool = True,
+        timeout: float = 60.0,
+        tls: ssl.SSLContext | None = None,
+        source: str = "",
+        host: str = "bits.test",
+    ) -> None:
         self._address = address
         self._is_kept = is_kept
         self._timeout = timeout
+        self._tls = tls
+        self._source = source
+        self._host = host
         self._socket: socket.socket | None = None
         self._left = b""
         self.connections = 0
@@ -67,12 +84,16 @@ class WireSender:
             family = socket.AF_UNIX if isinstance(self._address, str) else socket.AF_INET
             self._socket = socket.socket(family, socket.SOCK_STREAM)
             self._socket.settimeout(self._timeout)
+            if self._source:
+                self._socket.bind((self._source, 0))
             self._socket.connect(self._address)
+            if self._tls is not None:
+                self._socket = self._tls.wrap_socket(self._socket, server_hostname="localhost")
             self.connections += 1
         return self._socket
 
     def send(self, method: str, target: str, headers: Headers = (), body: bytes = b"") -> Answer:
-        lines = [f"{method} {target} HTTP/1.1", "Host: bits.test"]
+        lines = [f"{method} {target} HTTP/1.1", f"Host: {self._host}"]
         lines += [f"{name}: {value}" for name, value in headers]
         return self.send_bytes("\r\n".join([*lines, "", ""]).encode("latin-1") + body)
 

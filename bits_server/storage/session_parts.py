@@ -1,0 +1,65 @@
+"""What is in a session's folder, for all who have to do with it."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from functools import lru_cache
+
+from bits_server.storage.disk import DiskRules, read_file
+from bits_server.storage.interface import SessionBroken
+from bits_server.storage.publication import REQUEST
+from bits_server.storage.record import RecordUnreadable, SessionRecord
+
+RECORD = "session.json"
+NOTIFYING = "notifying"
+REMOVED_PREFIX = ".removed-"
+PRIVATE_MODE = 0o600
+
+
+# A packet reads the record up to three times, and mostly finds the bytes of the last time.
+_parsed = lru_cache(maxsize=256)(SessionRecord.from_json)
+
+
+def read_record(folder: int) -> SessionRecord:
+    """The record in an open session folder. Raises SessionBroken where there is none."""
+    try:
+        return _parsed(read_file(RECORD, folder))
+    except FileNotFoundError as error:
+        raise SessionBroken("the session has no record: it was never wholly made") from error
+    except RecordUnreadable as error:
+        raise SessionBroken(f"session.json cannot be read: {error}") from error
+
+
+def last_written(folder: int) -> float:
+    """The youngest of a session's times, in an open session folder: seconds since 1970."""
+    times = []
+    for part in (REQUEST, RECORD):
+        try:
+            times.append(os.stat(part, dir_fd=folder, follow_symlinks=False).st_mtime)
+        except FileNotFoundError:
+            continue
+    return max(times) if times else os.fstat(folder).st_mtime
+
+
+def discard_removed(path: str) -> None:
+    """Delete the folder of a session that no packet finds any more.
+
+    What cannot be deleted now is debris, which the clean-up finds and reports.
+    """
+    try:
+        for part in (RECORD, REQUEST):
+            try:
+                os.unlink(os.path.join(path, part))
+            except FileNotFoundError:
+                continue
+        os.rmdir(path)
+    except OSError:  # there is more, from a notification or by the application
+        shutil.rmtree(path, ignore_errors=True)
+
+
+def give_to_session_group(fd: int, rules: DiskRules, mode: int) -> None:
+    """Open a file or folder of a session to those that the settings name; umask is no limit."""
+    if rules.session_group is not None:
+        os.fchown(fd, -1, rules.session_group)
+        os.fchmod(fd, mode)

@@ -1,0 +1,105 @@
+"""The fast receive path: a body straight from gunicorn's socket into a buffer that is used again.
+
+The rule of this file: it is taken only where gunicorn's reader is exactly the one known here, in
+class and attributes, over plain TCP or a unix socket; TLS keeps decrypted bytes of its own. Between
+two reads gunicorn's reader is right about what is left of the body: whoever goes on with the
+connection finds the next request where it begins.
+"""
+
+from __future__ import annotations
+
+import threading
+from typing import Any
+
+BUFFER_BYTES = 1 << 20
+
+# By name: gunicorn is not imported here, and a socket of gevent or TLS is another. An attribute
+# more may be a place where bytes are kept.
+_KNOWN_BODY = ("gunicorn.http.body", "Body", {"reader", "buf", "failed"})
+_KNOWN_READER = ("gunicorn.http.body", "LengthReader", {"unreader", "length"})
+_KNOWN_UNREADER = ("gunicorn.http.unreader", "SocketUnreader", {"sock", "mxchunk", "buf"})
+
+
+class SocketInput:
+    """In place of ``wsgi.input``, for one request whose body has a known length."""
+
+    def __init__(self, body: Any) -> None:
+        """``body``: gunicorn's, as ``socket_input`` has examined it."""
+        self._body = body
+        self._reader = body.reader
+        self._unreader = body.reader.unreader
+        self._failure: OSError | None = None
+
+    def read(self, size: int) -> memoryview:
+        """The next ``size`` bytes of the body, at most 1 MiB; the next read overwrites them.
+
+        Fewer only where the client fell silent or is gone: the next read raises the OSError, or
+        gives none. The caller asks for no more than the body has.
+        """
+        if self._failure is not None:
+            raise self._failure
+        block = _buffer()[:size]
+        filled = self._take_read_ahead(block)
+        while filled < size:
+            try:
+                received = self._unreader.sock.recv_into(block[filled:])
+            except OSError as error:
+                self._body.failed = True  # gunicorn's word for: close this connection
+                if not filled:
+                    raise
+                self._failure = error
+                break
+            if not received:
+                break
+            self._reader.length -= received
+            filled += received
+        return block[:filled]
+
+    def _take_read_ahead(self, block: memoryview) -> int:
+        """What came with the head, and was read with it. Behind it may be the next request."""
+        ahead: int = min(self._unreader.buf.getbuffer().nbytes, len(block))
+        if ahead:
+            block[:ahead] = self._reader.read(ahead)
+        return ahead
+
+
+def socket_input(environ: dict[str, Any], length: int) -> SocketInput | None:
+    """The fast path for a body of ``length`` bytes that nobody has read from; None: not here."""
+    body: Any = environ["wsgi.input"]
+    connection = environ.get("gunicorn.socket")
+    is_known = (
+        environ.get("SERVER_PROTOCOL") == "HTTP/1.1"
+        and _is_known(body, *_KNOWN_BODY)
+        and _is_known(body.reader, *_KNOWN_READER)
+        and _is_known(body.reader.unreader, *_KNOWN_UNREADER)
+        and _names(connection) == ("socket", "socket")
+        and connection is body.reader.unreader.sock
+    )
+    if not is_known or body.failed or body.reader.length != length:
+        return None
+    return SocketInput(body)
+
+
+def _is_known(thing: object, module: str, name: str, attributes: set[str]) -> bool:
+    return _names(thing) == (module, name) and getattr(thing, "__dict__", {}).keys() == attributes
+
+
+def _names(thing: object) -> tuple[str, str]:
+    cls = type(thing)
+    return cls.__module__, cls.__qualname__
+
+
+def _buffer() -> memoryview:
+    """This thread's: what a request needs of memory is there before it comes."""
+    try:
+        return _of_thread.buffer
+    except AttributeError:
+        _of_thread.buffer = memoryview(bytearray(BUFFER_BYTES))
+        return _of_thread.buffer
+
+
+class _OfThread(threading.local):
+    buffer: memoryview
+
+
+_of_thread = _OfThread()

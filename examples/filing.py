@@ -1,0 +1,92 @@
+"""What both examples do with a file: put it into an archive once, and write a receipt.
+
+In the archive each upload has a folder named by its BITS-Session-Id, with the file and a receipt.
+The folder appears by one rename, so nobody sees half of it, and a notification that is repeated
+(its answer got lost, or the server died) finds the folder there: the same receipt goes out again.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+import json
+import os
+import re
+import shutil
+import time
+from collections.abc import Callable
+from pathlib import Path
+from urllib.parse import unquote, urlsplit
+
+SESSION_ID = re.compile(r"\{[0-9A-Fa-f]{8}(-[0-9A-Fa-f]{4}){3}-[0-9A-Fa-f]{12}\}")
+
+
+class Refused(Exception):
+    """The notification is answered with ``status``, and the reason goes to our own log.
+
+    Which status says what to the uploading client: 403 is final, the server never calls again for
+    this upload; every other one is tried again with the client's next packet.
+    """
+
+    def __init__(self, status: int, reason: str) -> None:
+        super().__init__(reason)
+        self.status = status
+
+
+class Archive:
+    """A folder of filed uploads."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        folder.mkdir(parents=True, exist_ok=True)
+
+    def file(self, session_id: str, url: str, put: Callable[[Path], None]) -> bytes:
+        """File one upload, unless that was done before; return its receipt.
+
+        ``put`` makes the file at the path that it is given.
+        """
+        place = self.folder / session_id
+        if not place.exists():
+            unfinished = self.folder / f".unfinished-{session_id}"
+            shutil.rmtree(unfinished, ignore_errors=True)  # of an attempt that died
+            unfinished.mkdir()
+            content = unfinished / name_of(url)
+            put(content)
+            (unfinished / "receipt.json").write_bytes(receipt_of(content, session_id))
+            os.rename(unfinished, place)
+        return (place / "receipt.json").read_bytes()
+
+
+def receipt_of(content: Path, session_id: str) -> bytes:
+    """What the client gets as its reply."""
+    with open(content, "rb") as file:
+        digest = hashlib.file_digest(file, "sha256")
+        os.fsync(file.fileno())
+    receipt = {
+        "session": session_id,
+        "name": content.name,
+        "bytes": content.stat().st_size,
+        "sha256": digest.hexdigest(),
+        "filed": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
+    }
+    return json.dumps(receipt, indent=1).encode() + b"\n"
+
+
+def name_of(url: str) -> str:
+    """The last part of the URL as the name of a file: no path, nothing hidden, nothing of ours."""
+    name = unquote(urlsplit(url).path.rpartition("/")[2])
+    name = re.sub(r"[^\w .+-]", "_", name).lstrip(".")[:100]
+    return "file-" + name if name in ("", "receipt.json") else name
+
+
+def check_caller(key_sent: str, key: str) -> None:
+    """Only our own BITS server may call; 401 lets it try again when the key was mended."""
+    if not hmac.compare_digest(key_sent.encode(), key.encode()):
+        raise Refused(401, "the key in X-Key is not ours")
+
+
+def check_session_id(session_id: str) -> str:
+    """It names a folder in the archive, so it must be what it says."""
+    if not SESSION_ID.fullmatch(session_id):
+        raise Refused(400, "BITS-Session-Id is no GUID in braces")
+    return session_id.upper()
