@@ -15,6 +15,7 @@ from bits_server.operations.health import Health
 from bits_server.operations.housekeeping import Housekeeper, give_way
 from bits_server.operations.metrics import Metrics, shared_folder
 from bits_server.operations.metrics_app import MetricsApp
+from bits_server.sessions.administration import Administration
 from bits_server.sessions.cleanup import Cleanup
 from bits_server.sessions.manager import SessionManager
 from bits_server.sessions.notifying import Notifier
@@ -22,7 +23,7 @@ from bits_server.sessions.observer import Observers, SessionObserver
 from bits_server.sessions.turns import Turns
 from bits_server.settings import Durability, Settings, SettingsError, VirtualDirectory
 from bits_server.storage.disk import DiskRules
-from bits_server.storage.filesystem import FilesystemStore, refuse_unusable
+from bits_server.storage.filesystem import FilesystemStore, refuse_other_owner, refuse_unusable
 from bits_server.storage.interface import FolderUnusable
 from bits_server.storage.limits import Limits
 from bits_server.web.application import BitsApplication
@@ -123,6 +124,27 @@ def make_cleanups(
     ]
 
 
+def make_administrations(settings: Settings, *, may_change: bool = False) -> list[Administration]:
+    """What an operator does with the sessions of each virtual directory, from another process.
+
+    ``may_change``: not only to look. Raises SettingsError where another user's server would find
+    files of ours that it may not read.
+    """
+    administrations = []
+    turns = Turns(1)
+    for number, directory in enumerate(settings.virtual_directories, 1):
+        table = _table(number)
+        if may_change:
+            try:
+                refuse_other_owner(directory.path)
+            except FolderUnusable as error:
+                raise SettingsError("path", str(error), table=table) from error
+        store = _store(directory, table)
+        notifier = _notifier(directory, store, turns, None, table)
+        administrations.append(Administration(directory, store, notifier))
+    return administrations
+
+
 def check_environment(settings: Settings) -> None:
     """Look at what the settings name on this machine, and change nothing. Raises SettingsError."""
     real_paths: dict[str, str] = {}
@@ -149,7 +171,7 @@ def _notifier(
     directory: VirtualDirectory,
     store: FilesystemStore,
     turns: Turns,
-    observer: SessionObserver,
+    observer: SessionObserver | None,
     table: str,
 ) -> Notifier | None:
     client = _back_end_client(directory, table)

@@ -9,6 +9,7 @@ import tomllib
 from pathlib import Path
 from typing import Any
 
+import click
 import pytest
 from click.testing import CliRunner
 
@@ -117,7 +118,10 @@ def test_every_command_and_option_that_is_named_exists() -> None:
     assert len(called) >= 6
     for call in called:
         name, *arguments = shlex.split(call)
-        helped = CliRunner().invoke(main, [name, "--help"])
+        names = [name]
+        if isinstance(main.commands.get(name), click.Group) and arguments:
+            names.append(arguments[0])
+        helped = CliRunner().invoke(main, [*names, "--help"])
         assert helped.exit_code == 0, call
         for option in (argument for argument in arguments if argument.startswith("--")):
             assert option in helped.output, call

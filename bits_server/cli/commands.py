@@ -3,37 +3,23 @@
 from __future__ import annotations
 
 import dataclasses
-import os
-from collections.abc import Callable
-from functools import wraps
-from typing import Any, ParamSpec
+from typing import Any
 
 import click
 
-from bits_server.app import check_environment, create_app, make_cleanups
+from bits_server.app import create_app, make_cleanups
+from bits_server.cli.chosen_settings import explained, settings_of, usable
 from bits_server.cli.cleanup_report import describe
+from bits_server.cli.doctor_command import doctor
 from bits_server.cli.embedded_server import EmbeddedServer
+from bits_server.cli.explain_command import explain
+from bits_server.cli.session_commands import sessions
 from bits_server.operations.log_setup import log_as_set
 from bits_server.operations.nginx_config import location_blocks
 from bits_server.operations.settings_file import load_settings, show_settings
 from bits_server.operations.values import read_duration
-from bits_server.settings import Settings, SettingsError, VirtualDirectory
+from bits_server.settings import Settings, SettingsError
 from bits_server.version import VERSION
-
-P = ParamSpec("P")
-
-
-def explained(command: Callable[P, None]) -> Callable[P, None]:
-    """Print a SettingsError as one message, and end with status 1."""
-
-    @wraps(command)
-    def wrapped(*arguments: P.args, **options: P.kwargs) -> None:
-        try:
-            command(*arguments, **options)
-        except SettingsError as error:
-            raise click.ClickException(str(error)) from error
-
-    return wrapped
 
 
 @click.group()
@@ -69,8 +55,8 @@ def serve(
 
     def read_settings() -> Settings:
         """Looked at where a message can be read, and not in each worker."""
-        settings = dataclasses.replace(_settings_of(folder, file, url), **changes)
-        return _usable(settings, file)
+        settings = dataclasses.replace(settings_of(folder, file, url), **changes)
+        return usable(settings, file)
 
     settings = read_settings()
     try:
@@ -98,7 +84,7 @@ def cleanup(folder: str | None, file: str | None, dry_run: bool, age: str | None
 
     It may run beside the server. Ends with status 1 where something could not be removed.
     """
-    settings = _usable(_settings_of(folder, file, None), file)
+    settings = usable(settings_of(folder, file, None), file)
     try:
         timeout = None if age is None else read_duration(age)
     except ValueError as error:
@@ -119,7 +105,7 @@ def cleanup(folder: str | None, file: str | None, dry_run: bool, age: str | None
 @explained
 def check_settings(file: str) -> None:
     """Say whether FILE can be used on this machine; changes nothing."""
-    settings = _usable(load_settings(file), file)
+    settings = usable(load_settings(file), file)
     click.echo(f"{file} can be used:")
     for directory in settings.virtual_directories:
         click.echo(f"  {directory.url} -> {directory.path}")
@@ -144,21 +130,6 @@ def nginx_config(file: str) -> None:
     click.echo(location_blocks(load_settings(file)), nl=False)
 
 
-def _usable(settings: Settings, file: str | None) -> Settings:
-    """The settings, where this machine has what they name. Raises SettingsError."""
-    try:
-        check_environment(settings)
-    except SettingsError as error:
-        error.file = file or ""
-        raise
-    return settings
-
-
-def _settings_of(folder: str | None, file: str | None, url: str | None) -> Settings:
-    if file is not None:
-        if folder is not None or url is not None:
-            raise click.UsageError("FOLDER and --url are for a server without --settings.")
-        return load_settings(file)
-    if folder is None:
-        raise click.UsageError("Name the FOLDER that receives the files, or give --settings FILE.")
-    return Settings((VirtualDirectory(url=url or "/upload", path=os.path.abspath(folder)),))
+main.add_command(sessions)
+main.add_command(explain)
+main.add_command(doctor)

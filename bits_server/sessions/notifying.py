@@ -28,7 +28,7 @@ from bits_server.protocol.notifications import (
 from bits_server.sessions.checksum import note_checksum
 from bits_server.sessions.observer import SessionObserver
 from bits_server.sessions.turns import Turns
-from bits_server.settings import Durability, NotificationType, VirtualDirectory
+from bits_server.settings import Durability, NotificationType, NotifyAt, VirtualDirectory
 from bits_server.storage.interface import (
     HasLocalPaths,
     ReplyUnusable,
@@ -47,10 +47,13 @@ class Notifier:
         store: SessionStore,
         client: BackEndClient,
         turns: Turns,
-        observer: SessionObserver,
+        observer: SessionObserver | None,
         clock: Callable[[], float] = time.time,
     ) -> None:
-        """``clock``: seconds since 1970. Raises TypeError where the store has no local paths."""
+        """``observer``: None for a command that says itself what it did.
+
+        ``clock``: seconds since 1970. Raises TypeError where the store has no local paths.
+        """
         self._directory = directory
         self._client = client
         self._turns = turns
@@ -86,6 +89,18 @@ class Notifier:
                 latest = session.record.notification
             if latest is not None and (latest.is_final or latest != known):
                 return _repeated(latest)
+            return self._call(session, can_reply)
+
+    def notify_again(self, session: StoredSession) -> NotificationOutcome:
+        """Another call, whatever came of earlier ones: an operator wishes it.
+
+        Raises ApplicationFailed, EntityVanished, SessionNotFound.
+        """
+        can_reply = self._directory.notify_at is not NotifyAt.CLOSE
+        with session.notifying():
+            with session.locked():
+                pass  # to read what another connection has come to meanwhile
+            session.open_request_entity().close()  # by reference nobody else would miss it
             return self._call(session, can_reply)
 
     def _call(self, session: StoredSession, can_reply: bool) -> NotificationOutcome:
@@ -161,7 +176,8 @@ class Notifier:
         outcome = replace(outcome, ended=self._clock())
         with session.locked():
             session.save(replace(session.record, notification=outcome), lasting=True)
-        self._observer.notified(self._directory.url, session.record)
+        if self._observer is not None:
+            self._observer.notified(self._directory.url, session.record)
         return outcome
 
 

@@ -16,6 +16,7 @@ any packet of any session; a folder that is listed is never listed on the way of
 from __future__ import annotations
 
 import os
+import pwd
 import shutil
 import time
 import uuid
@@ -77,6 +78,30 @@ def refuse_unusable(root: str) -> None:
             f"{sessions} is no folder that the user {os.geteuid()} of this process can write to; "
             "chown it, or move it away"
         )
+
+
+def refuse_other_owner(root: str) -> None:
+    """Raise FolderUnusable where the server of ``root`` runs as somebody else.
+
+    What this process writes into a session that server could not read, even if we are root.
+    """
+    sessions = os.path.join(root, SESSIONS_FOLDER)
+    try:
+        owner = os.stat(sessions).st_uid
+    except FileNotFoundError:
+        return  # there is no session
+    if owner != os.geteuid():
+        raise FolderUnusable(
+            f"{sessions} belongs to the user {_name_of(owner)}: run this command as that user, "
+            f"for instance with: sudo -u {_name_of(owner)} bits-server ..."
+        )
+
+
+def _name_of(user: int) -> str:
+    try:
+        return pwd.getpwuid(user).pw_name
+    except KeyError:
+        return f"#{user}"  # as sudo has it
 
 
 class FilesystemStore(SweepableFolder):

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from enum import Enum
 from typing import BinaryIO, Protocol, runtime_checkable
 
+from bits_server.protocol.errors import SessionNotFound
 from bits_server.protocol.session_id import SessionId
 from bits_server.protocol.states import SessionState
 from bits_server.storage.record import ClosedRecord, SessionRecord
@@ -135,6 +136,9 @@ class StoredSession(Protocol):
     def last_progress(self) -> float:
         """When bytes were last taken, or the session was made; seconds since 1970."""
 
+    def touch(self) -> None:
+        """Let the last progress be now. Only under the lock."""
+
     def make_durable(self) -> None:
         """Return when every received byte would survive a power failure."""
 
@@ -172,7 +176,7 @@ class SessionStore(Protocol):
         """
 
     def open(self, session_id: SessionId) -> StoredSession:
-        """The session of that name. Raises SessionNotFound."""
+        """The session of that name. Raises SessionNotFound, for a wreck SessionBroken."""
 
     def session_ids(self) -> Iterator[SessionId]:
         """Every session there is, in no order."""
@@ -188,6 +192,10 @@ class SessionStore(Protocol):
 
         Returns whether it was made. Raises PathNotFound, MalformedPacket.
         """
+
+
+class SessionBroken(SessionNotFound):
+    """It is there, and its record is missing or unreadable: a wreck."""
 
 
 class FolderUnusable(Exception):

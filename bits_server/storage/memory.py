@@ -33,6 +33,7 @@ from bits_server.storage.interface import (
     Leftover,
     LeftoverKind,
     Reply,
+    SessionBroken,
     Sweep,
 )
 from bits_server.storage.record import CLOSED_RECORD_SECONDS, ClosedRecord, SessionRecord
@@ -59,7 +60,7 @@ class KeptSession:
     def read_record(self) -> SessionRecord:
         """Raises SessionNotFound."""
         if self.record is None:
-            raise SessionNotFound("the record of the session is missing or broken")
+            raise SessionBroken("the record of the session is missing or broken")
         return self.record
 
 
@@ -126,6 +127,10 @@ class MemorySession:
 
     def last_progress(self) -> float:
         return self._kept.progress
+
+    def touch(self) -> None:
+        assert self._has_lock, "only under the lock of the session"
+        self._kept.progress = time.time()
 
     def make_durable(self) -> None:
         """No byte survives the process, nor claims to."""

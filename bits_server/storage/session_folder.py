@@ -137,6 +137,9 @@ class FolderSession:
     def last_progress(self) -> float:
         return last_written(self._folder)
 
+    def touch(self) -> None:
+        os.utime(RECORD, dir_fd=self._folder, follow_symlinks=False)
+
     def make_durable(self) -> None:
         try:
             entity = os.open(REQUEST, os.O_RDONLY | FILE, dir_fd=self._folder)

@@ -6,8 +6,8 @@ import os
 import shutil
 from functools import lru_cache
 
-from bits_server.protocol.errors import SessionNotFound
 from bits_server.storage.disk import DiskRules, read_file
+from bits_server.storage.interface import SessionBroken
 from bits_server.storage.publication import REQUEST
 from bits_server.storage.record import RecordUnreadable, SessionRecord
 
@@ -22,13 +22,13 @@ _parsed = lru_cache(maxsize=256)(SessionRecord.from_json)
 
 
 def read_record(folder: int) -> SessionRecord:
-    """The record in an open session folder. Raises SessionNotFound where there is none."""
+    """The record in an open session folder. Raises SessionBroken where there is none."""
     try:
         return _parsed(read_file(RECORD, folder))
     except FileNotFoundError as error:
-        raise SessionNotFound("the session has no record: it was never wholly made") from error
+        raise SessionBroken("the session has no record: it was never wholly made") from error
     except RecordUnreadable as error:
-        raise SessionNotFound(f"session.json cannot be read: {error}") from error
+        raise SessionBroken(f"session.json cannot be read: {error}") from error
 
 
 def last_written(folder: int) -> float:

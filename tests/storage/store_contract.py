@@ -356,6 +356,21 @@ class StoreContract(ABC):
             session.append(b"abc", 0)
             assert session.last_progress() == pytest.approx(time.time() - 5_000, abs=5)
 
+    @pytest.mark.parametrize("is_complete", [False, True])
+    def test_a_touch_is_progress_and_changes_nothing_else(
+        self, stage: StoreStage, is_complete: bool
+    ) -> None:
+        session_id = stage.create_complete(b"abc") if is_complete else stage.create()
+        stage.age(session_id, 5_000)
+        with stage.open(session_id) as session:
+            before = session.record, session.received_length()
+            with session.locked():
+                session.touch()
+            assert session.last_progress() == pytest.approx(time.time(), abs=5)
+        with stage.open(session_id) as session:
+            assert (session.record, session.received_length()) == before
+            assert dict(stage.store.progress())[session_id] == session.last_progress()
+
     def test_progress_tells_of_wrecks_too(self, stage: StoreStage) -> None:
         session_id = stage.create()
         stage.break_record(session_id)

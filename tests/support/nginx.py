@@ -173,6 +173,13 @@ class Nginx:
         """How many bodies of requests it keeps on the disk."""
         return len(list((self._folder / "body").iterdir()))
 
+    def change(self, line: str, replacement: str) -> None:
+        """Configure it wrongly, before it starts or is reloaded; ``line`` is there exactly once."""
+        file = self._folder / "bits-server.conf"
+        configuration = file.read_text()
+        assert configuration.count(line) == 1, line
+        file.write_text(configuration.replace(line, replacement))
+
     def reload(self) -> None:
         """Have it read its configuration again; returns when new workers serve."""
         assert self._process is not None
