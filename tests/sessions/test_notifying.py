@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from bits_server import NotificationType, NotifyAt, VirtualDirectory
+from bits_server import Durability, NotificationType, NotifyAt, VirtualDirectory
 from bits_server.protocol.content_range import ContentRange
 from bits_server.protocol.errors import (
     AccessDenied,
@@ -30,7 +30,8 @@ from bits_server.protocol.session_id import SessionId
 from bits_server.sessions.manager import FragmentOutcome, SessionManager, Uploader
 from bits_server.sessions.notifying import Notifier
 from bits_server.sessions.turns import Turns
-from bits_server.storage.record import NotificationOutcome
+from bits_server.storage.record import NotificationOutcome, SessionRecord
+from bits_server.storage.session_folder import FolderSession
 from tests.sessions.application import Application
 from tests.sessions.recording import RecordingObserver
 from tests.storage.stages import (
@@ -236,6 +237,43 @@ def test_an_application_that_fails_without_an_answer_is_called_again(
     upload.send()
     assert upload.outcome().attempts == 2
     assert upload.outcome().error is None
+
+
+@pytest.mark.parametrize("durability", Durability)
+def test_the_entity_is_on_the_disk_before_the_application_is_told(
+    files: FileStage,
+    observer: RecordingObserver,
+    durability: Durability,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """And so is the record: the entity may be gone when the machine comes back."""
+    events: list[str] = []
+    make_durable, save = FolderSession.make_durable, FolderSession.save
+
+    def noted_make_durable(session: FolderSession) -> None:
+        events.append("durable")
+        make_durable(session)
+
+    def noted_save(session: FolderSession, record: SessionRecord, *, lasting: bool = False) -> None:
+        if record.is_complete:
+            events.append("outcome" if record.notification else "complete")
+            assert lasting
+        save(session, record, lasting=lasting)
+
+    def answer(_request: NotificationRequest, _entity: bytes) -> NotificationResponse:
+        events.append("told")
+        return NotificationResponse(200)
+
+    monkeypatch.setattr(FolderSession, "make_durable", noted_make_durable)
+    monkeypatch.setattr(FolderSession, "save", noted_save)
+    upload = Upload(files, observer, durability=durability)
+    upload.application.answer = answer
+    upload.send()
+    told = events.index("told")
+    assert ("durable" in events[events.index("complete") : told]) == (
+        durability is not Durability.NONE
+    )
+    assert events[told:] == ["told", "outcome"]
 
 
 def test_what_an_attempt_that_failed_had_replied_is_not_the_reply_of_the_next(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import threading
 from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
@@ -215,8 +216,17 @@ class TestQuota:
         reserve(store, create(store, record_of("ann")), 0)
 
     def test_reservations_at_once_never_pass_it_together(
-        self, place: Place, limits: Limits
+        self, place: Place, limits: Limits, monkeypatch: pytest.MonkeyPatch
     ) -> None:
+        """Whoever has read the sum takes his time, so that the others could read it too."""
+        real = limits_module._read_sum
+
+        def slow(folder: int) -> tuple[int, float]:
+            found = real(folder)
+            threading.Event().wait(0.005)
+            return found
+
+        monkeypatch.setattr(limits_module, "_read_sum", slow)
         stores = [place.store(limits) for _ in range(16)]
         records = [create(stores[0], record_of("ann")) for _ in stores]
         reserved: list[int] = []
