@@ -273,7 +273,8 @@ class SessionManager:
         is_handed_over = rules.is_handed_over(session.record)
         action = (ON_CLOSE_HANDED_OVER if is_handed_over else ON_CLOSE)[session.record.state]
         outcome = action.value
-        if self._store.closed_record(session_id) is not None:
+        closed = self._store.closed_record(session_id)
+        if closed is not None and session.last_progress() <= closed.closed:  # no byte came since
             outcome = "finished a Close-Session that had been interrupted"
         elif action is CloseAction.PUBLISH:
             session.publish(destination, overwrite=self.directory.allow_overwrites)

@@ -462,6 +462,20 @@ def test_a_close_that_left_its_record_and_the_session_is_finished(
     assert "interrupted" in observer.events[-1][-1]
 
 
+def test_what_came_after_an_interrupted_close_is_published_by_the_next(
+    stage: StoreStage, upload: Upload, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The first Close was of a part, and died when its record was kept; the client went on."""
+    upload.send(0, CONTENT[:10])
+    with stage.open(upload.session_id) as session:
+        record = session.record
+    kept = ClosedRecord(record.guid, record.destination, record.owner, time.time() - 60)
+    monkeypatch.setattr(_store_of(upload), "closed_record", lambda _: kept)
+    upload.send(10, CONTENT[10:])
+    upload.close()
+    assert stage.files() == {"f.bin": CONTENT}
+
+
 @pytest.mark.parametrize("problem", ["entity", "folder"])
 def test_a_close_that_is_refused_keeps_the_session(
     make_upload: UploadMaker, stage: StoreStage, problem: str
