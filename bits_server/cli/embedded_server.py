@@ -49,7 +49,7 @@ _metrics_folder = MetricsFolder()
 
 
 GUNICORN_SETTINGS: dict[str, Any] = {
-    "worker_class": "gthread",
+    "worker_class": "bits_server.cli.worker.BitsWorker",
     # A BITS client comes back on its connection; longer than nginx keeps one to us (60 s), so that
     # it never sends a packet into a connection that is being closed.
     "keepalive": 75,

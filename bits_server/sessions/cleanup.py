@@ -106,7 +106,8 @@ class Cleanup:
                 continue
             try:
                 self._remove_session(session_id, report, dry_run=dry_run)
-            except (OSError, BitsError) as error:
+            except (OSError, BitsError, ValueError, RecursionError) as error:
+                # The last two: of what somebody wrote into session.json, or put into the folder.
                 report.failures.append(f"{session_id}: {error}")
 
     def _remove_session(

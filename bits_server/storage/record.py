@@ -146,7 +146,7 @@ class SessionRecord(_Json):
     def nonsense(self) -> str | None:
         """A record can be written by whoever the session's folder is open to."""
         hidden = self.publishing_name
-        if hidden is not None and (not hidden.startswith(".") or "/" in hidden):
+        if hidden not in (None, f".{self.guid[1:-1].lower()}.publishing"):
             return f"publishing_name is {hidden!r}"
         if self.sha256 is not None and not re.fullmatch("[0-9a-f]{64}", self.sha256):
             return f"sha256 is {self.sha256!r}"

@@ -60,6 +60,13 @@ failures = st.builds(
     told_status=st.integers(300, 599),
     error=texts,
 )
+
+
+def hidden_name(record: SessionRecord) -> str:
+    """The only one that a session uses; the file of that name is deleted with it."""
+    return f".{record.guid[1:-1].lower()}.publishing"
+
+
 session_records = st.builds(
     SessionRecord,
     guid=guids,
@@ -74,8 +81,10 @@ session_records = st.builds(
     original_url=texts,
     sha256=st.none() | st.from_regex(r"\A[0-9a-f]{64}\Z"),
     notification=st.none() | successes | failures,
-    publishing_name=st.none() | texts.map(lambda text: "." + text.replace("/", "-")),
 ).filter(lambda record: record.total is not None or not record.is_complete)
+session_records = st.tuples(session_records, st.booleans()).map(
+    lambda drawn: replace(drawn[0], publishing_name=hidden_name(drawn[0])) if drawn[1] else drawn[0]
+)
 closed_records = st.builds(ClosedRecord, guid=guids, destination=texts, owner=texts, closed=moments)
 json_values = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats() | texts,
@@ -263,6 +272,8 @@ def test_what_is_found_after_a_crash_is_unreadable(text: bytes) -> None:
         {"created": float("nan")},
         {"publishing_name": "../outside"},
         {"publishing_name": "/etc/hostname"},
+        {"publishing_name": ".htaccess"},
+        {"publishing_name": hidden_name(SESSION).upper()},
         {"sha256": "AB" * 32},
         {"sha256": "ab\r\nX: y"},
         {"notification": {}},

@@ -1,0 +1,93 @@
+"""gunicorn's threaded worker, and what it needs so that no client can hold it.
+
+The rule of this file: a client that stands still costs one thread for a limited time, and the main
+thread of the worker, which all connections share, waits for nobody.
+"""
+
+from __future__ import annotations
+
+import socket
+import time
+from concurrent.futures import Future
+from contextlib import suppress
+from functools import partial
+from selectors import EVENT_READ
+from typing import Any
+
+from gunicorn.workers.gthread import ThreadWorker
+
+HEAD_SECONDS = 60.0  # for all of a request's head, however slowly it drips
+SEND_SECONDS = 60.0  # for an answer, which a client may leave unread
+LINGER_SECONDS = 2.0  # as gunicorn, between our end of a connection and the client's
+LINGER_BYTES = 64 << 10
+
+
+class BitsWorker(ThreadWorker):  # type: ignore[misc]  # gunicorn brings no types
+    """The worker of ``bits-server serve``."""
+
+    def __init__(self, *arguments: Any, **options: Any) -> None:
+        super().__init__(*arguments, **options)
+        # Connections whose head is awaited, and those that wait for the client's end: since when.
+        self._heads: dict[Any, float] = {}
+        self._lingering: dict[Any, float] = {}
+
+    def handle(self, conn: Any) -> Any:
+        """Serve a connection, in a thread of the pool."""
+        self._heads[conn] = time.monotonic()
+        try:
+            return super().handle(conn)
+        finally:
+            self._heads.pop(conn, None)
+
+    def handle_request(self, req: Any, conn: Any) -> Any:
+        """The head has come; serve the request."""
+        self._heads.pop(conn, None)
+        conn.sock.settimeout(SEND_SECONDS)  # gunicorn takes it off before the next request
+        return super().handle_request(req, conn)
+
+    def finish_request(self, conn: Any, fs: Future[Any]) -> None:
+        """On the main thread, after a request.
+
+        gunicorn lingers here for up to 2 s with each connection that ends; enough clients that do
+        not close would keep it from its sign of life, and the worker would be killed.
+        """
+        if fs.cancelled() or fs.exception() is not None or fs.result():
+            super().finish_request(conn, fs)
+            return
+        self._lingering[conn] = time.monotonic()
+        try:
+            conn.sock.shutdown(socket.SHUT_WR)
+            conn.sock.setblocking(False)
+            self.poller.register(conn.sock, EVENT_READ, partial(self._linger, conn))
+        except (OSError, ValueError):  # it is closed already
+            self._end(conn)
+
+    def notify(self) -> None:
+        """The sign of life, every second from the main thread; end what is overdue."""
+        super().notify()
+        now = time.monotonic()
+        for conn, since in list(self._heads.items()):
+            if now - since > HEAD_SECONDS:
+                with suppress(OSError):  # it has just been closed
+                    conn.sock.shutdown(socket.SHUT_RDWR)
+        for conn, since in list(self._lingering.items()):
+            if now - since > LINGER_SECONDS:
+                self._end(conn)
+
+    def _linger(self, conn: Any, sock: socket.socket) -> None:
+        """Take what still comes: unread bytes would have the kernel cut the answer short."""
+        try:
+            is_over = not sock.recv(LINGER_BYTES)
+        except BlockingIOError:
+            return
+        except OSError:
+            is_over = True
+        if is_over:
+            self._end(conn)
+
+    def _end(self, conn: Any) -> None:
+        del self._lingering[conn]
+        with suppress(OSError, KeyError, ValueError):
+            self.poller.unregister(conn.sock)
+        self.nr_conns -= 1
+        conn.close()
