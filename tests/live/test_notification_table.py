@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from itertools import product
 from pathlib import Path
@@ -18,7 +19,7 @@ from bits_server import Durability, NotificationType, NotifyAt
 from bits_server.notification.http_client import HttpBackEndClient
 from tests.conftest import ClientMaker
 from tests.support.bits_client import BitsClient, assert_success
-from tests.support.server_application import Answer, ServerApplication, refused_url
+from tests.support.server_application import Answer, ServerApplication
 from tests.support.wire import Answer as Ack
 
 CONTENT = b"request entity" * 50
@@ -55,7 +56,7 @@ TOLD: dict[str, int | None] = {
 }
 
 
-@dataclass
+@dataclass(frozen=True)
 class Case:
     """One row: an application, and a client that sends its last Fragment to it."""
 
@@ -64,13 +65,30 @@ class Case:
     has_reply: bool
     behaviour: str
 
-    @property
-    def is_success(self) -> bool:
-        return TOLD[self.behaviour] is None
+    def __str__(self) -> str:
+        reply = "reply" if self.has_reply else "no reply"
+        return f"{self.kind.value}, {self.fields}, {reply}, {self.behaviour}"
 
     @property
     def copies(self) -> bool:
-        return "copy" in self.fields or self.fields == "both"
+        return self.fields in ("copy", "both")
+
+    @property
+    def is_unreachable(self) -> bool:
+        return self.behaviour == "refused connection"
+
+    @property
+    def success(self) -> Answer:
+        """What the application answers when nothing is wrong with it any more."""
+        return Answer(fields=FIELDS[self.fields], reply=REPLY if self.has_reply else None)
+
+    def settings(self, application: ServerApplication) -> dict[str, Any]:
+        return {
+            "notification_type": self.kind,
+            "notification_url": application.url,
+            "notification_timeout": 1 if self.behaviour == "time-out" else 100,
+            "durability": Durability.NONE,
+        }
 
     def reply_url(self, client: BitsClient, status: int) -> str | None:
         """The BITS-Reply-URL after an answer with this status, which was a success."""
@@ -81,27 +99,25 @@ class Case:
             return None
         return f"/upload/BITS-Sessions/%7B{client.session_id[1:-1]}%7D/response"
 
-    def answer(self, release: threading.Event) -> Answer:
-        good = Answer(fields=FIELDS[self.fields], reply=REPLY if self.has_reply else None)
+    @contextmanager
+    def application(self) -> Iterator[ServerApplication]:
+        """It behaves as the row says; whom it keeps waiting is let go at the end."""
+        release, answer = threading.Event(), self.success
         if self.behaviour.isdecimal():
-            location = {"Location": "/elsewhere"} if self.behaviour == "302" else {}
-            return replace(
-                good, status=int(self.behaviour), fields={**FIELDS[self.fields], **location}
-            )
+            answer = replace(answer, status=int(self.behaviour))
+        if self.behaviour == "302":
+            answer = replace(answer, fields={**answer.fields, "Location": "/elsewhere"})
         if self.behaviour == "time-out":
-            return replace(good, before=lambda _notification: release.wait(30))
-        return replace(good, is_cut=self.behaviour == "cut in mid-answer")
+            answer = replace(answer, before=lambda _notification: release.wait(30))
+        answer = replace(answer, is_cut=self.behaviour == "cut in mid-answer")
+        try:
+            with ServerApplication(answer, is_listening=not self.is_unreachable) as application:
+                yield application
+        finally:
+            release.set()
 
 
 CASES = [Case(*each) for each in product(TYPES, FIELDS, (False, True), TOLD)]
-
-
-@pytest.fixture
-def release() -> Iterator[threading.Event]:
-    """Set at the end, for applications that keep their client waiting."""
-    event = threading.Event()
-    yield event
-    event.set()
 
 
 @pytest.fixture
@@ -138,25 +154,10 @@ def assert_closed(client: BitsClient, destination: Path, *, copies: bool) -> Non
 
 
 @pytest.mark.usefixtures("impatient")
-@pytest.mark.parametrize(
-    "case",
-    CASES,
-    ids=lambda case: (
-        f"{case.kind.value}, {case.fields}, {'reply' if case.has_reply else 'no reply'}, "
-        f"{case.behaviour}"
-    ),
-)
-def test_what_the_client_gets(
-    case: Case, make_client: ClientMaker, folder: Path, release: threading.Event
-) -> None:
-    is_unreachable = case.behaviour == "refused connection"
-    with ServerApplication(case.answer(release)) as application:
-        client = make_client(
-            notification_type=case.kind,
-            notification_url=refused_url() if is_unreachable else application.url,
-            notification_timeout=1 if case.behaviour == "time-out" else 100,
-            durability=Durability.NONE,
-        )
+@pytest.mark.parametrize("case", CASES, ids=str)
+def test_what_the_client_gets(case: Case, make_client: ClientMaker, folder: Path) -> None:
+    with case.application() as application:
+        client = make_client(**case.settings(application))
         client.create()
         last = last_fragment(client)
         answer = last()
@@ -168,31 +169,32 @@ def test_what_the_client_gets(
             assert application.calls == 1, "a success is repeated without another call"
             assert_reply(client, reply_url)
             assert_closed(client, folder / "f.bin", copies=case.copies)
-            assert_reply(client, None if reply_url == STATIC else reply_url, status=404)
+            assert_reply(client, reply_url, status=404)
             assert application.calls == 1
             return
         assert_told(answer, told)
         assert answer["BITS-Received-Content-Range"] == str(len(CONTENT))
         calls = application.calls
-        assert calls == (0 if is_unreachable else 1), "and a redirect is not followed"
-        application.answer = replace(
-            Answer(), fields=FIELDS[case.fields], reply=REPLY if case.has_reply else None
-        )
+        assert calls == (0 if case.is_unreachable else 1), "and a redirect is not followed"
+        if case.is_unreachable:
+            assert_told(last(), 503)
+            assert_told(client.close(), 503)
+            application.listen()
+        application.answer = case.success
         if case.behaviour == "403":
             assert_told(last(), 403)
             assert_told(client.close(), 403)
             assert application.calls == calls, "403 is final"
             assert_success(client.cancel())
             assert not (folder / "f.bin").exists()
-        elif is_unreachable:
-            assert_told(last(), 503)
-            assert_told(client.close(), 503)
-        else:
-            assert_fragment_taken(last(), case.reply_url(client, 200))
-            assert application.calls == calls + 1, "after a failure the next try calls again"
-            assert_reply(client, case.reply_url(client, 200))
-            assert_closed(client, folder / "f.bin", copies=case.copies)
-            assert len({each.headers["bits-session-id"] for each in application.notifications}) == 1
+            return
+        reply_url = case.reply_url(client, 200)
+        assert_fragment_taken(last(), reply_url)
+        assert application.calls == calls + 1, "after a failure the next try calls again"
+        assert_reply(client, reply_url)
+        assert_closed(client, folder / "f.bin", copies=case.copies)
+        assert application.calls == calls + 1
+        assert len({each.headers["bits-session-id"] for each in application.notifications}) == 1
 
 
 def last_fragment(client: BitsClient) -> Callable[[], Ack]:
@@ -209,45 +211,35 @@ def assert_reply(client: BitsClient, url: str | None, *, status: int = 200) -> N
 
 
 @pytest.mark.usefixtures("impatient")
-@pytest.mark.parametrize("behaviour", TOLD)
-@pytest.mark.parametrize("kind", TYPES)
-@pytest.mark.parametrize("fields", ["no header", "copy", "both"])
+@pytest.mark.parametrize("case", CASES, ids=str)
 def test_what_the_client_gets_where_the_application_is_told_at_close(
-    behaviour: str,
-    kind: NotificationType,
-    fields: str,
-    make_client: ClientMaker,
-    folder: Path,
-    release: threading.Event,
+    case: Case, make_client: ClientMaker, folder: Path
 ) -> None:
-    case = Case(kind, fields, has_reply=True, behaviour=behaviour)
-    is_unreachable = behaviour == "refused connection"
-    with ServerApplication(case.answer(release)) as application:
-        client = make_client(
-            notification_type=kind,
-            notify_at=NotifyAt.CLOSE,
-            notification_url=refused_url() if is_unreachable else application.url,
-            notification_timeout=1 if behaviour == "time-out" else 100,
-        )
+    with case.application() as application:
+        client = make_client(**case.settings(application), notify_at=NotifyAt.CLOSE)
         client.create()
         last = last_fragment(client)
         assert_fragment_taken(last(), None)
         assert application.calls == 0
-        told = TOLD[behaviour]
+        told = TOLD[case.behaviour]
         if told is None:
             assert_closed(client, folder / "f.bin", copies=case.copies)
             assert application.calls == 1
             return
         assert_told(client.close(), told)
+        assert not (folder / "f.bin").exists()
         assert_fragment_taken(last(), None)
-        application.answer = Answer(fields=FIELDS[fields], reply=REPLY)
         calls = application.calls
-        if behaviour == "403" or is_unreachable:
-            assert_told(client.close(), told)
-            assert application.calls == calls
-        else:
-            assert_closed(client, folder / "f.bin", copies=case.copies)
-            assert application.calls == calls + 1
+        assert calls == (0 if case.is_unreachable else 1), "a Fragment calls nobody here"
+        if case.is_unreachable:
+            application.listen()
+        application.answer = case.success
+        if case.behaviour == "403":
+            assert_told(client.close(), 403)
+            assert application.calls == calls, "403 is final"
+            return
+        assert_closed(client, folder / "f.bin", copies=case.copies)
+        assert application.calls == calls + 1
 
 
 @pytest.mark.parametrize("kind", TYPES)

@@ -48,9 +48,18 @@ class Answer:
 
 
 class ServerApplication:
-    """``answer`` may be replaced at any time. ``notifications``: all that came, in order."""
+    """``answer`` may be replaced at any time. ``notifications``: all that came, in order.
 
-    def __init__(self, answer: Answer | None = None, tls: ssl.SSLContext | None = None) -> None:
+    ``is_listening`` off: its address is its own, and refuses connections until ``listen()``.
+    """
+
+    def __init__(
+        self,
+        answer: Answer | None = None,
+        tls: ssl.SSLContext | None = None,
+        *,
+        is_listening: bool = True,
+    ) -> None:
         self.answer = answer or Answer()
         self.notifications: list[Notification] = []
         application = self
@@ -58,23 +67,32 @@ class ServerApplication:
         class Handler(_Handler):
             owner = application
 
-        self._server = _Server(("127.0.0.1", 0), Handler)
+        self._server = _Server(("127.0.0.1", 0), Handler, bind_and_activate=False)
+        self._server.server_bind()
         if tls is not None:
             self._server.socket = tls.wrap_socket(self._server.socket, server_side=True)
         self._thread = threading.Thread(target=self._server.serve_forever, args=(0.01,))
+        self._is_listening = is_listening
         scheme = "http" if tls is None else "https"
         self.url = f"{scheme}://127.0.0.1:{self._server.server_address[1]}/handle"
 
     def __enter__(self) -> ServerApplication:
-        self._thread.start()
+        if self._is_listening:
+            self.listen()
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: object, trace: TracebackType | None
     ) -> None:
-        self._server.shutdown()
-        self._thread.join()
+        if self._thread.ident is not None:
+            self._server.shutdown()
+            self._thread.join()
         self._server.server_close()
+
+    def listen(self) -> None:
+        """From now on connections are taken."""
+        self._server.server_activate()
+        self._thread.start()
 
     @property
     def calls(self) -> int:
