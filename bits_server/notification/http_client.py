@@ -148,10 +148,11 @@ class HttpBackEndClient:
             connection.putheader(name, value.encode("latin-1"))
         try:
             connection.endheaders(None if entity is None else _exactly(entity, request))
-        except (BrokenPipeError, ConnectionResetError):
+        except (BrokenPipeError, ConnectionResetError, ssl.SSLEOFError):
             if deadline.has_struck:
                 raise
-            # It may have answered before it had read everything: that answer counts.
+            # It may have answered before it had read everything: that answer counts. (A reset
+            # while we write is an SSLEOFError over TLS.)
 
     def _body(self, answer: HTTPResponse, deadline: Deadline, is_kept: bool) -> Iterator[bytes]:
         """The body of the answer. Raises ApplicationBroken where it is cut off or too long."""

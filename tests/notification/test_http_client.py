@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import socket
+import ssl
 import threading
 import time
 from collections.abc import Callable, Iterable
@@ -23,6 +24,7 @@ from bits_server.protocol.errors import (
 from bits_server.protocol.notifications import NotificationRequest, NotificationResponse
 from bits_server.version import VERSION
 from tests.notification.raw_application import RawApplication, Script, read_request
+from tests.support.certificates import Certificate
 from tests.support.waiting import wait_until
 
 GUID = "{A0FF5911-4144-45B3-BF27-27AFC8EC8A67}"
@@ -231,6 +233,23 @@ class TestAnswers:
         ):
             notify_by_value(client_of(application.port), bytes(8 << 20))
         assert caught.value.application_status == 409
+
+    @pytest.mark.parametrize("megabytes", [0, 1, 32])
+    def test_an_answer_before_the_body_was_read_counts_over_tls(
+        self, certificate: Certificate, megabytes: int
+    ) -> None:
+        """An application that has the file already resets the connection: TLS has its own error."""
+
+        def script(connection: socket.socket) -> None:
+            connection.recv(1000)
+            connection.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 7\r\n\r\nreceipt")
+            connection.shutdown(socket.SHUT_WR)  # or the reset may be faster than the answer
+
+        tls = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        tls.load_cert_chain(certificate.certificate, certificate.key)
+        with RawApplication(script, tls) as application:
+            client = client_of(application.port, scheme="https", ca_file=str(certificate.authority))
+            assert notify_by_value(client, bytes(megabytes << 20))[1] == b"receipt"
 
     @each_type
     def test_a_static_url_that_is_none_is_the_applications_error(
