@@ -111,10 +111,24 @@ def name_of(url: str) -> str:
     return "file-" + name if name in ("", "receipt.json") else name
 
 
+def key_from_environment() -> str:
+    """The key that callers must send. An empty one would let everybody in."""
+    key = os.environ.get("RECEIPT_KEY", "")
+    if not key:
+        raise SystemExit("RECEIPT_KEY must be set to the key that bits-server sends in X-Key")
+    return key
+
+
 def check_caller(key_sent: str, key: str) -> None:
     """Only our own BITS server may call; 401 lets it try again when the key was mended."""
     if not hmac.compare_digest(key_sent.encode(), key.encode()):
         raise Refused(401, "the key in X-Key is not ours")
+
+
+def check_size(size: int, limit: int) -> None:
+    """In bytes. The client's file does not shrink: final."""
+    if size > limit:
+        raise Refused(403, f"{size} bytes are more than we take")
 
 
 def check_session_id(session_id: str) -> str:

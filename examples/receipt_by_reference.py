@@ -15,14 +15,23 @@ import stat
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
-from filing import Archive, Refused, check_caller, check_session_id
+from filing import (
+    Archive,
+    Refused,
+    check_caller,
+    check_session_id,
+    check_size,
+    key_from_environment,
+)
 
 
 class Handler(BaseHTTPRequestHandler):
     """Answers notifications."""
 
+    timeout = 60  # seconds in which a caller must send something
     archive: Archive
     uploads: Path
+    limit: int
     key: str
 
     def do_POST(self) -> None:
@@ -47,7 +56,7 @@ class Handler(BaseHTTPRequestHandler):
         url = self.headers.get("BITS-Original-Request-URL", "")
         request = self.path_in_session("BITS-Request-DataFile-Name")
         response = self.path_in_session("BITS-Response-DataFile-Name")
-        receipt = self.archive.file(session_id, url, lambda place: take(request, place))
+        receipt = self.archive.file(session_id, url, lambda place: self.take(request, place))
         # The reply must not be seen half written: the server looks for it when we have answered.
         unfinished = response.with_name(f"response.{secrets.token_hex(4)}")
         unfinished.write_bytes(receipt)
@@ -64,26 +73,29 @@ class Handler(BaseHTTPRequestHandler):
             raise Refused(500, f"{header} is not in {self.uploads}/BITS-Sessions: {path}")
         return path
 
-
-def take(request: Path, place: Path) -> None:
-    """Have the file without moving it: should we die now, the next notification finds it again."""
-    if not stat.S_ISREG(os.lstat(request).st_mode):
-        raise Refused(403, f"{request} is no file")
-    try:
-        os.link(request, place, follow_symlinks=False)
-    except OSError:  # another file system, or another owner
-        shutil.copyfile(request, place, follow_symlinks=False)
+    def take(self, request: Path, place: Path) -> None:
+        """Have the file without moving it: should we die now, the next call finds it again."""
+        found = os.lstat(request)
+        if not stat.S_ISREG(found.st_mode):
+            raise Refused(403, f"{request} is no file")
+        check_size(found.st_size, self.limit)
+        try:
+            os.link(request, place, follow_symlinks=False)
+        except OSError:  # another file system, or another owner
+            shutil.copyfile(request, place, follow_symlinks=False)
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description="File uploads and answer with receipts.")
     parser.add_argument("--uploads", type=Path, required=True, help="path of the virtual directory")
     parser.add_argument("--archive", type=Path, required=True, help="where files are kept")
+    parser.add_argument("--limit", type=int, default=10 << 30, help="bytes of one file")
     parser.add_argument("--port", type=int, default=9000)
     options = parser.parse_args()
     Handler.archive = Archive(options.archive)
     Handler.uploads = options.uploads.absolute()
-    Handler.key = os.environ["RECEIPT_KEY"]
+    Handler.limit = options.limit
+    Handler.key = key_from_environment()
     with ThreadingHTTPServer(("127.0.0.1", options.port), Handler) as server:
         print(f"waiting for notifications at http://127.0.0.1:{server.server_port}/", flush=True)
         server.serve_forever()

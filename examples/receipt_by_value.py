@@ -8,11 +8,18 @@ It may run on any machine that the BITS server can reach; use https then.
 from __future__ import annotations
 
 import argparse
-import os
+import re
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
-from filing import Archive, Refused, check_caller, check_session_id
+from filing import (
+    Archive,
+    Refused,
+    check_caller,
+    check_session_id,
+    check_size,
+    key_from_environment,
+)
 
 BLOCK = 1 << 20
 
@@ -20,6 +27,7 @@ BLOCK = 1 << 20
 class Handler(BaseHTTPRequestHandler):
     """Answers notifications."""
 
+    timeout = 60  # seconds in which a caller must send something
     archive: Archive
     limit: int
     key: str
@@ -39,14 +47,16 @@ class Handler(BaseHTTPRequestHandler):
     def handle_notification(self) -> bytes:
         check_caller(self.headers.get("X-Key", ""), self.key)
         session_id = check_session_id(self.headers.get("BITS-Session-Id", ""))
-        if self.length > self.limit:
-            raise Refused(403, f"{self.length} bytes are more than we take")
+        check_size(self.length, self.limit)
         url = self.headers.get("BITS-Original-Request-URL", "")
         return self.archive.file(session_id, url, self.receive)
 
     @property
     def length(self) -> int:
-        return int(self.headers.get("Content-Length", "0"))
+        length = self.headers.get("Content-Length", "")
+        if not re.fullmatch("[0-9]{1,18}", length):  # a chunked body, for instance: not from ours
+            raise Refused(411, "without a Content-Length nobody knows whether the file is whole")
+        return int(length)
 
     def receive(self, place: Path) -> None:
         """Block by block: memory does not depend on the size of the file."""
@@ -74,13 +84,15 @@ def main() -> None:
     parser = argparse.ArgumentParser(description="File uploads and answer with receipts.")
     parser.add_argument("--archive", type=Path, required=True, help="where files are kept")
     parser.add_argument("--limit", type=int, default=10 << 30, help="bytes of one file")
+    parser.add_argument("--bind", default="127.0.0.1", help="address to listen at")
     parser.add_argument("--port", type=int, default=9000)
     options = parser.parse_args()
     Handler.archive = Archive(options.archive)
     Handler.limit = options.limit
-    Handler.key = os.environ["RECEIPT_KEY"]
-    with ThreadingHTTPServer(("127.0.0.1", options.port), Handler) as server:
-        print(f"waiting for notifications at http://127.0.0.1:{server.server_port}/", flush=True)
+    Handler.key = key_from_environment()
+    with ThreadingHTTPServer((options.bind, options.port), Handler) as server:
+        where = f"http://{options.bind}:{server.server_port}/"
+        print(f"waiting for notifications at {where}", flush=True)
         server.serve_forever()
 
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-import re
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -16,51 +15,19 @@ from pathlib import Path
 import pytest
 
 from tests.support.bits_client import BitsClient, assert_success
-from tests.support.live_server import LiveServer
+from tests.support.example_application import (
+    GUID,
+    KEY,
+    LIMIT,
+    application,
+    file_of,
+    notify,
+    server,
+)
 from tests.support.waiting import wait_until
+from tests.support.wire import WireSender
 
-EXAMPLES = Path(__file__).parents[1] / "examples"
 CONTENT = os.urandom(300_000)
-KEY = "correct horse"
-GUID = "{A0FF5911-4144-45B3-BF27-27AFC8EC8A67}"
-
-
-@contextmanager
-def application(kind: str, folder: Path, archive: Path) -> Iterator[int]:
-    """The example, started as its own documentation says; its port."""
-    command = [sys.executable, str(EXAMPLES / f"receipt_{kind.replace('-', '_')}.py")]
-    command += ["--port", "0", "--archive", str(archive)]
-    command += ["--uploads", str(folder)] if kind == "by-reference" else ["--limit", "400000"]
-    process = subprocess.Popen(
-        command,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.DEVNULL,
-        text=True,
-        env={**os.environ, "RECEIPT_KEY": KEY},
-    )
-    try:
-        assert process.stdout is not None
-        found = re.search(r":(\d+)/$", process.stdout.readline())
-        assert found is not None
-        yield int(found[1])
-    finally:
-        process.kill()
-        process.communicate()
-
-
-@contextmanager
-def server(kind: str, port: int, folder: Path, tmp_path: Path, key: str) -> Iterator[LiveServer]:
-    file = tmp_path / "settings.toml"
-    file.write_text(
-        f'[[virtual_directory]]\nurl = "/upload"\npath = "{folder}"\n'
-        f'notification_type = "{kind}"\nnotification_url = "http://127.0.0.1:{port}/"\n'
-        'notification_headers = { X-Key = { env = "RECEIPT_KEY" } }\n'
-    )
-    options = ["--settings", str(file)]
-    environment = {"RECEIPT_KEY": key}
-    log_file = tmp_path / "server.log"
-    with LiveServer(options=options, environment=environment, log_file=log_file) as running:
-        yield running
 
 
 @pytest.mark.parametrize("kind", ["by-reference", "by-value"])
@@ -93,34 +60,6 @@ def test_a_file_is_filed_once_and_the_client_gets_a_receipt(
     assert [path.name for path in archive.iterdir()] == [client.session_id]
     assert (place / "report ü.txt").read_bytes() == CONTENT
     assert [path.name for path in folder.iterdir()] == ["BITS-Sessions"]
-
-
-def notify(
-    port: int,
-    kind: str,
-    session_id: str,
-    folder: Path,
-    body: bytes = b"again",
-    /,
-    **changes: str,
-) -> tuple[int, bytes]:
-    """A notification as the server sends it, made by hand."""
-    session = folder / "BITS-Sessions" / session_id
-    fields = {
-        "X-Key": KEY,
-        "BITS-Session-Id": session_id,
-        "BITS-Original-Request-URL": "http://h/upload/f.bin",
-        "BITS-Request-DataFile-Name": str(session / "request"),
-        "BITS-Response-DataFile-Name": str(session / "response"),
-    }
-    fields |= {name.replace("_", "-"): value for name, value in changes.items()}
-    connection = HTTPConnection("127.0.0.1", port, timeout=20)
-    try:
-        connection.request("POST", "/", body if kind == "by-value" else b"", fields)
-        answer = connection.getresponse()
-        return answer.status, answer.read()
-    finally:
-        connection.close()
 
 
 @pytest.mark.parametrize("kind", ["by-reference", "by-value"])
@@ -185,9 +124,71 @@ def test_by_reference_a_path_elsewhere_is_refused_until_that_is_mended(
     assert list(archive.iterdir()) == []
 
 
-def test_by_value_what_is_too_large_is_refused_for_good(folder: Path, tmp_path: Path) -> None:
-    with application("by-value", folder, tmp_path / "archive") as port:
-        assert notify(port, "by-value", GUID, folder, bytes(400_001))[0] == 403
+@pytest.mark.parametrize("kind", ["by-reference", "by-value"])
+def test_what_is_too_large_is_refused_for_good(kind: str, folder: Path, tmp_path: Path) -> None:
+    with (
+        application(kind, folder, tmp_path / "archive") as port,
+        server(kind, port, folder, tmp_path) as running,
+        running.sender() as sender,
+    ):
+        client = BitsClient(sender)
+        client.create()
+        for _ in range(2):
+            answer = client.fragment(bytes(LIMIT + 1), 0, LIMIT + 1)
+            assert (answer.status, answer["BITS-Error-Code"]) == (403, "0x80190193")
+            assert answer["BITS-Error-Context"] == "0x7"
+        assert running.log.count("notified, attempt") == 1
+    assert list((tmp_path / "archive").iterdir()) == []
+
+
+@pytest.mark.parametrize("length", [None, "", "many", "-1", "5, 5", "9" * 5000])
+def test_by_value_a_body_of_no_known_length_is_refused(
+    length: str | None, folder: Path, tmp_path: Path
+) -> None:
+    """A chunked one too: it would be taken for an empty file."""
+    with (
+        application("by-value", folder, tmp_path / "archive") as port,
+        WireSender(("127.0.0.1", port)) as sender,
+    ):
+        fields = {"X-Key": KEY, "BITS-Session-Id": GUID, "BITS-Original-Request-URL": "http://h/f"}
+        fields |= {"Transfer-Encoding": "chunked"} if length is None else {"Content-Length": length}
+        body = b"5\r\nhello\r\n0\r\n\r\n" if length is None else b""
+        assert sender.send("POST", "/", fields.items(), body).status == 411
+    assert list((tmp_path / "archive").iterdir()) == []
+
+
+@pytest.mark.parametrize("kind", ["by-reference", "by-value"])
+def test_an_empty_key_would_let_everybody_in(kind: str, folder: Path, tmp_path: Path) -> None:
+    command = [sys.executable, str(file_of(kind)), "--archive", str(tmp_path), "--port", "0"]
+    command += ["--uploads", str(folder)] if kind == "by-reference" else []
+    environment = {"RECEIPT_KEY": ""}
+    started = subprocess.run(command, env=environment, capture_output=True, timeout=20)
+    assert started.returncode != 0
+    assert b"RECEIPT_KEY" in started.stderr
+
+
+@pytest.mark.parametrize("kind", ["by-reference", "by-value"])
+def test_on_a_full_disk_the_client_comes_again(
+    kind: str, folder: Path, small_disk: Path, tmp_path: Path
+) -> None:
+    """The archive is on another file system: by reference the file is copied."""
+    (small_disk / "other").write_bytes(bytes((2 << 20) - 100_000))
+    archive = small_disk / "archive"
+    with (
+        application(kind, folder, archive) as port,
+        server(kind, port, folder, tmp_path) as running,
+        running.sender() as sender,
+    ):
+        client = BitsClient(sender)
+        client.create()
+        answer = client.fragment(CONTENT, 0, len(CONTENT))
+        assert (answer.status, answer["BITS-Error-Code"]) == (503, "0x801901F7")
+        assert list(archive.iterdir()) == []
+        (small_disk / "other").unlink()
+        answer = client.fragment(CONTENT, 0, len(CONTENT))
+        assert json.loads(sender.send("GET", answer["BITS-Reply-URL"]).body)["name"] == "f.bin"
+        assert_success(client.close())
+        assert (archive / client.session_id / "f.bin").read_bytes() == CONTENT
 
 
 def test_two_attempts_at_once_file_once_and_give_one_receipt(folder: Path, tmp_path: Path) -> None:
