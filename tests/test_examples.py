@@ -23,6 +23,7 @@ from tests.support.example_application import (
     file_of,
     notify,
     server,
+    started,
 )
 from tests.support.waiting import wait_until
 from tests.support.wire import WireSender
@@ -260,3 +261,22 @@ def test_an_attempt_that_was_killed_is_begun_again_and_cleared_away(
     os.utime(killed, times=(0, 0))
     with application("by-value", folder, archive):
         assert [path.name for path in archive.iterdir()] == [GUID]
+
+
+def test_by_value_a_file_takes_the_memory_of_a_block(folder: Path, tmp_path: Path) -> None:
+    large = bytes(64 << 20)
+    command = [sys.executable, str(file_of("by-value")), "--port", "0"]
+    command += ["--archive", str(tmp_path / "archive")]
+    with started(command) as (port, process):
+        assert notify(port, "by-value", GUID.replace("A", "B"), folder)[0] == 200
+        before = peak(process)
+        status, receipt = notify(port, "by-value", GUID, folder, large)
+        assert status == 200
+        assert json.loads(receipt)["bytes"] == len(large)
+        assert peak(process) - before < 8 << 10
+
+
+def peak(process: int) -> int:
+    """The most memory that it ever took, in KiB."""
+    status = Path(f"/proc/{process}/status").read_text()
+    return int(status.partition("VmHWM:")[2].split()[0])

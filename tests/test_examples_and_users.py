@@ -19,7 +19,7 @@ from pathlib import Path
 import pytest
 
 from tests.support.bits_client import BitsClient, assert_success
-from tests.support.example_application import EXAMPLES, application, server
+from tests.support.example_application import EXAMPLES, application, server_of, settings_for
 from tests.support.live_server import LiveServer
 from tests.support.tools import require_tool
 
@@ -79,7 +79,9 @@ def test_the_application_needs_to_write_in_the_folder_of_a_session(
     kind = "by-reference"
     with (
         application(kind, uploads, archive, run=as_other()) as port,
-        server(kind, port, uploads, tmp_path, more_settings=more, run=unprivileged()) as running,
+        server_of(
+            settings_for(kind, port, uploads) + more, tmp_path, run=unprivileged()
+        ) as running,
         running.sender() as sender,
     ):
         client = BitsClient(sender)

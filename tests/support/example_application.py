@@ -27,11 +27,18 @@ def file_of(kind: str) -> Path:
 def application(
     kind: str, folder: Path, archive: Path, *, run: Sequence[str] = (sys.executable,)
 ) -> Iterator[int]:
-    """The example, started as its own documentation says; its port. ``run``: what runs Python."""
+    """The example for the virtual directory ``folder``; its port. ``run``: what runs Python."""
     options = ["--port", "0", "--archive", str(archive), "--limit", str(LIMIT)]
     options += ["--uploads", str(folder)] if kind == "by-reference" else []
+    with started([*run, str(file_of(kind)), *options]) as (port, _):
+        yield port
+
+
+@contextmanager
+def started(command: Sequence[str]) -> Iterator[tuple[int, int]]:
+    """An example that was started by ``command``: its port, and its process id."""
     process = subprocess.Popen(
-        [*run, str(file_of(kind)), *options],
+        command,
         stdout=subprocess.PIPE,
         stderr=subprocess.DEVNULL,
         text=True,
@@ -41,7 +48,7 @@ def application(
         assert process.stdout is not None
         found = re.search(r":(\d+)/$", process.stdout.readline())
         assert found is not None
-        yield int(found[1])
+        yield int(found[1]), process.pid
     finally:
         process.kill()
         process.communicate()
@@ -49,22 +56,28 @@ def application(
 
 @contextmanager
 def server(
-    kind: str,
-    port: int,
-    folder: Path,
-    tmp_path: Path,
-    key: str = KEY,
-    *,
-    more_settings: str = "",
-    run: Sequence[str] = (),
+    kind: str, port: int, folder: Path, tmp_path: Path, key: str = KEY
 ) -> Iterator[LiveServer]:
-    """A server that calls the example at ``port``. ``run``: what runs its Python."""
-    file = tmp_path / "settings.toml"
-    file.write_text(
+    """A server that calls the example at ``port``, with ``key``."""
+    with server_of(settings_for(kind, port, folder), tmp_path, key) as running:
+        yield running
+
+
+def settings_for(kind: str, port: int, folder: Path) -> str:
+    return (
         f'[[virtual_directory]]\nurl = "/upload"\npath = "{folder}"\n'
         f'notification_type = "{kind}"\nnotification_url = "http://127.0.0.1:{port}/"\n'
-        'notification_headers = { X-Key = { env = "RECEIPT_KEY" } }\n' + more_settings
+        'notification_headers = { X-Key = { env = "RECEIPT_KEY" } }\n'
     )
+
+
+@contextmanager
+def server_of(
+    settings: str, tmp_path: Path, key: str = KEY, *, run: Sequence[str] = ()
+) -> Iterator[LiveServer]:
+    """A server with a settings file of that text. ``run``: what runs its Python."""
+    file = tmp_path / "settings.toml"
+    file.write_text(settings)
     serve = [sys.executable, "-m", "bits_server", "serve", "--bind", "fd://{fd}"]
     with LiveServer(
         command=[*run, *serve, "--settings", str(file)],
