@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import socket
 from collections.abc import Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from pathlib import Path
 from typing import Any
 
@@ -34,6 +34,14 @@ class Listeners:
         listener.bind(address)
         listener.listen()
         return listener
+
+    def listen_at_one_port(self, first: str, second: str) -> tuple[socket.socket, socket.socket]:
+        """A port that is free at both addresses: another process may have it at one of them."""
+        for _ in range(50):
+            one = self.listen(socket.AF_INET, (first, 0))
+            with suppress(OSError):
+                return one, self.listen(socket.AF_INET, (second, one.getsockname()[1]))
+        raise AssertionError("no port is free at both addresses")
 
     def accepted(self, listener: socket.socket, to: Any = None) -> socket.socket:
         """Our end of a connection that a client has opened."""
@@ -80,9 +88,8 @@ def test_what_a_client_or_a_proxy_says_changes_nothing(listeners: Listeners) -> 
 
 
 def test_the_same_port_of_another_address_is_not_the_closed_one(listeners: Listeners) -> None:
-    closed = listeners.listen(socket.AF_INET, ("127.0.0.2", 0))
+    closed, open_ = listeners.listen_at_one_port("127.0.0.2", "127.0.0.1")
     port = closed.getsockname()[1]
-    open_ = listeners.listen(socket.AF_INET, ("127.0.0.1", port))
     assert answer(f"127.0.0.2:{port}", listeners.accepted(open_)) == "open"
     assert answer(f"127.0.0.2:{port}", listeners.accepted(closed)) == "closed"
 
