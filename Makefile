@@ -7,7 +7,7 @@ VENV   := .venv
 BIN    := $(VENV)/bin
 
 # What the tests start beside Python: command:package, for Debian and Ubuntu.
-TEST_TOOLS := curl:curl nginx:nginx-light openssl:openssl promtool:prometheus strace:strace \
+TEST_TOOLS := curl:curl htpasswd:apache2-utils nginx:nginx-light openssl:openssl promtool:prometheus strace:strace \
   systemd-analyze:systemd
 
 .PHONY: help install run test soak bench lint types clean test-tools

@@ -21,12 +21,19 @@ from bits_server.sessions.manager import SessionManager
 from bits_server.sessions.notifying import Notifier
 from bits_server.sessions.observer import Observers, SessionObserver
 from bits_server.sessions.turns import Turns
-from bits_server.settings import Durability, Settings, SettingsError, VirtualDirectory
+from bits_server.settings import (
+    Durability,
+    Settings,
+    SettingsError,
+    VirtualDirectory,
+)
 from bits_server.storage.disk import DiskRules
 from bits_server.storage.filesystem import FilesystemStore, refuse_other_owner, refuse_unusable
 from bits_server.storage.interface import FolderUnusable
 from bits_server.storage.limits import Limits
 from bits_server.web.application import BitsApplication
+from bits_server.web.authentication.making import make_authenticator
+from bits_server.web.authentication.throttle import Throttle
 from bits_server.web.trusted_proxies import TrustedProxies, WsgiApplication
 
 
@@ -80,8 +87,9 @@ def create_apps(
 
 def _uploads(settings: Settings, observer: SessionObserver, clean_up: bool) -> TrustedProxies:
     check_environment(settings)
-    managers = []
+    managers, authenticators = [], {}
     turns = Turns(settings.threads)
+    throttle = Throttle()
     for number, directory in enumerate(settings.virtual_directories, 1):
         store = _store(directory, _table(number))
         try:
@@ -90,9 +98,12 @@ def _uploads(settings: Settings, observer: SessionObserver, clean_up: bool) -> T
             raise SettingsError("path", str(error), table=_table(number)) from error
         notifier = _notifier(directory, store, turns, observer, _table(number))
         managers.append(SessionManager(directory, store, observer, notifier=notifier))
+        authenticators[directory.url] = make_authenticator(directory, throttle, _table(number))
     if clean_up:
         Housekeeper(make_cleanups(settings, observer, pause=give_way)).start()
-    return TrustedProxies(BitsApplication(managers, observer), settings.trusted_proxies)
+    return TrustedProxies(
+        BitsApplication(managers, observer, authenticators), settings.trusted_proxies
+    )
 
 
 def make_cleanups(
@@ -136,7 +147,7 @@ def make_administrations(settings: Settings, *, may_change: bool = False) -> lis
         table = _table(number)
         if may_change:
             try:
-                refuse_other_owner(directory.path)
+                refuse_other_owner(directory.root)
             except FolderUnusable as error:
                 raise SettingsError("path", str(error), table=table) from error
         store = _store(directory, table)
@@ -151,17 +162,18 @@ def check_environment(settings: Settings) -> None:
     for number, directory in enumerate(settings.virtual_directories, 1):
         table = _table(number)
         try:
-            refuse_unusable(directory.path)
+            refuse_unusable(directory.root)
         except FolderUnusable as error:
             raise SettingsError("path", str(error), table=table) from error
         _disk_rules(directory, table)
         _back_end_client(directory, table)
-        real_path = os.path.realpath(directory.path).rstrip("/") + "/"
+        make_authenticator(directory, Throttle(), table)
+        real_path = os.path.realpath(directory.root).rstrip("/") + "/"
         for other, url in real_paths.items():
             if real_path.startswith(other) or other.startswith(real_path):
                 raise SettingsError(
                     "path",
-                    f"{directory.path} and the folder of {url!r} overlap; give each its own",
+                    f"{directory.root} and the folder of {url!r} overlap; give each its own",
                     table=table,
                 )
         real_paths[real_path] = directory.url
@@ -203,7 +215,7 @@ def _back_end_client(directory: VirtualDirectory, table: str) -> HttpBackEndClie
 def _store(directory: VirtualDirectory, table: str) -> FilesystemStore:
     limits = Limits(**{each.name: getattr(directory, each.name) for each in fields(Limits)})
     return FilesystemStore(
-        directory.path,
+        directory.root,
         _disk_rules(directory, table),
         create_folders=directory.create_folders,
         limits=limits,

@@ -44,12 +44,13 @@ DOORS = {"storage": {"interface", "record"}, "notification": {"interface"}}
 OUTSIDE_PACKAGES = {
     "click": {"cli"},
     "gunicorn": {"cli"},
+    "passlib": {"web"},
     "prometheus_client": {"operations"},
     "werkzeug": {"web", "operations"},
 }
 ONLY_IN = {"tomllib": {"operations.settings_file"}}
 ENVIRONMENT = {"environ", "environb", "getenv", "getenvb", "putenv", "unsetenv"}
-READS_ENVIRONMENT = {"operations.settings_file", "cli"}
+READS_ENVIRONMENT = {"operations.settings_file", "operations.setting_kinds", "cli"}
 
 # Everything else of the standard library might touch the disk, the network, the clock or a log.
 PURE = {

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from bits_server.settings import (
+    Authentication,
     Checksum,
     Durability,
     LogFormat,
@@ -59,6 +60,11 @@ def test_all_but_url_and_path_has_a_default() -> None:
         "quota": None,
         "quota_per_user": None,
         "checksum": Checksum.NONE,
+        "authentication": (Authentication.ANONYMOUS,),
+        "htpasswd_file": None,
+        "basic_without_tls": False,
+        "allow": ("*",),
+        "groups_file": None,
     }
 
 
@@ -117,6 +123,10 @@ ACCEPTED: dict[str, list[Any]] = {
     "quota": [None, 0, 2**63],
     "quota_per_user": [None, 0, 2**63],
     "checksum": list(Checksum),
+    "authentication": [(Authentication.ANONYMOUS,)],
+    "htpasswd_file": [None, "/etc/bits-server/users"],
+    "allow": [("*",)],
+    "groups_file": [None, "/etc/bits-server/groups"],
 }
 REFUSED: dict[str, list[Any]] = {
     "url": [
@@ -124,7 +134,7 @@ REFUSED: dict[str, list[Any]] = {
         *("/a/../b", "/..", "/a/.", "/.", "/a%20b", "/a?b", "/a#b", "/a\\b", "/a\nb", "/a\x7f"),
         *("/BITS-Sessions", "/a/bits-sessions/b", "/upload\n"),
     ],
-    "path": ["", "uploads", "./uploads", "~/uploads", "C:\\uploads"],
+    "path": ["", "uploads", "./uploads", "~/uploads", "C:\\uploads", "/srv/{user}"],
     "public_url": [
         *("", "files", "/upload", "//files/upload", "ftp://files/upload", "file:///srv"),
         *("http://", "http:///upload", "http://files/upload?a=b", "http://files/#top"),
@@ -151,6 +161,14 @@ REFUSED: dict[str, list[Any]] = {
     "minimum_free_space": [-1],
     "quota": [-1],
     "quota_per_user": [-1],
+    "authentication": [
+        (),
+        (Authentication.ANONYMOUS, Authentication.ANONYMOUS),
+        (Authentication.ANONYMOUS, Authentication.BASIC),
+    ],
+    "htpasswd_file": ["", "users"],
+    "allow": [(), ("alice",), ("@staff",), ("*", "alice")],
+    "groups_file": ["", "groups"],
 }
 ACCEPTED_CASES = [(key, value) for key, values in ACCEPTED.items() for value in values]
 REFUSED_CASES = [(key, value) for key, values in REFUSED.items() for value in values]

@@ -8,7 +8,7 @@ from typing import Any
 from urllib.parse import quote
 
 from bits_server.protocol.packets import UPLOAD_PROTOCOL
-from bits_server.settings import Settings
+from bits_server.settings import Authentication, Settings
 
 _WINDOWS = r"""
 On a Windows machine (PowerShell, or bitsadmin in a command prompt):{hint}
@@ -36,6 +36,11 @@ _LOOPBACK_HINT = """
   with --bind 0.0.0.0:{port}, or make run BIND=0.0.0.0:{port})"""
 
 
+_LOGIN_HINT = """
+  (users must log in: give Start-BitsTransfer -Authentication Basic -Credential (Get-Credential);
+  a job of bitsadmin gets /setcredentials JOB SERVER BASIC USER PASSWORD; curl gets --user USER)"""
+
+
 def greeting(settings: Settings, addresses: list[Any]) -> str:
     """The text. ``addresses`` as the listening sockets name them."""
     lines = ["BITS uploads are received:"]
@@ -54,6 +59,8 @@ def greeting(settings: Settings, addresses: list[Any]) -> str:
     remote = _url(socket.gethostname() if has_our_name else host, port) + prefix
     local = _url("127.0.0.1" if address.is_unspecified else host, port) + prefix
     hint = _LOOPBACK_HINT.format(host=host, port=port) if address.is_loopback else ""
+    if Authentication.BASIC in first.authentication:
+        hint += _LOGIN_HINT
     public = (first.public_url or remote).rstrip("/")
     text = _WINDOWS.format(url=public, hint=hint)
     return "\n".join(lines) + "\n" + text + _CURL.format(url=local, protocol=UPLOAD_PROTOCOL)

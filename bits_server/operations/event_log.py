@@ -11,7 +11,12 @@ import logging
 from typing import Any
 
 from bits_server.protocol.content_range import ContentRange
-from bits_server.protocol.errors import BitsError, UnexpectedFailure, hresult_name
+from bits_server.protocol.errors import (
+    AuthenticationRequired,
+    BitsError,
+    UnexpectedFailure,
+    hresult_name,
+)
 from bits_server.sessions.cleanup_report import CleanupReport
 from bits_server.sessions.observer import AnsweredPacket
 from bits_server.storage.record import NotificationOutcome, SessionRecord
@@ -103,7 +108,7 @@ class EventLog:
             _plain(packet.session_id),
             packet.packet,
             packet.destination,
-            _plain(packet.client_address),
+            _sender(packet.client_address, packet.user),
             packet.status,
             "" if packet.offset is None else f", {packet.body_bytes} bytes at {packet.offset}",
             packet.seconds * 1000,
@@ -151,16 +156,13 @@ def _tell(
 
 def _tell_refusal(packet: str, fields: dict[str, Any] | AnsweredPacket, error: BitsError) -> None:
     if isinstance(fields, AnsweredPacket):
-        session_id, destination, address = (
-            fields.session_id,
-            fields.destination,
-            fields.client_address,
-        )
+        session_id, destination = fields.session_id, fields.destination
+        sender = _sender(fields.client_address, fields.user)
     else:
-        session_id, destination, address = fields["session_id"], fields["destination"], ""
+        session_id, destination, sender = fields["session_id"], fields["destination"], "-"
     unexpected = isinstance(error, UnexpectedFailure)
     _tell(
-        logging.ERROR if unexpected else logging.WARNING,
+        _level_of(error),
         "refusal",
         fields,
         "%s %s refused with %d %s: %r from %s: %s. %s",
@@ -169,11 +171,23 @@ def _tell_refusal(packet: str, fields: dict[str, Any] | AnsweredPacket, error: B
         error.status,
         "-" if error.hresult is None else f"0x{error.hresult:08X} {hresult_name(error.hresult)}",
         destination,
-        _plain(address),
+        sender,
         error,
         error.remedy,
         cause=error.__cause__ if unexpected else None,
     )
+
+
+def _level_of(error: BitsError) -> int:
+    if isinstance(error, UnexpectedFailure):
+        return logging.ERROR
+    if isinstance(error, AuthenticationRequired) and error.is_first:
+        return logging.INFO  # each client begins so
+    return logging.WARNING
+
+
+def _sender(address: str, user: str) -> str:
+    return f"{_plain(address)} ({_plain(user)})" if user else _plain(address)
 
 
 def _plain(text: str) -> str:

@@ -73,12 +73,12 @@ def _look_at(directory: VirtualDirectory, store: Examinable) -> FolderHealth:
     except FolderUnusable as error:
         return FolderHealth(directory.url, str(error), _free_bytes(store))
     except OSError as error:
-        return FolderHealth(directory.url, f"{directory.path}: {error.strerror}", None)
+        return FolderHealth(directory.url, f"{directory.root}: {error.strerror}", None)
     minimum = directory.minimum_free_space
     problem = ""
     if free < minimum:
         problem = (
-            f"{directory.path} has {_in_words(free)} free, minimum_free_space is "
+            f"{directory.root} has {_in_words(free)} free, minimum_free_space is "
             f"{_in_words(minimum)}: make room"
         )
     return FolderHealth(directory.url, problem, free)

@@ -66,10 +66,10 @@ def _blocks(directory: VirtualDirectory) -> str:
         body_limit=-(-limit >> 20),
         patience=max(PATIENCE_SECONDS, directory.notification_timeout + ROOM_SECONDS),
     )
-    if "$" in directory.path:  # in a path nginx takes it for a variable, and knows no escape
+    if "$" in directory.root:  # in a path nginx takes it for a variable, and knows no escape
         return opening + "    }\n"
     internal = INTERNAL_PREFIX + directory.url.rstrip("/")
-    folder = directory.path.rstrip("/") + "/BITS-Sessions"
+    folder = directory.root.rstrip("/") + "/BITS-Sessions"
     return opening + _REPLIES.format(
         prefix=quote(internal),
         location=_word(internal + "/"),

@@ -6,7 +6,7 @@ import re
 from dataclasses import dataclass
 
 from bits_server.protocol import headers as names
-from bits_server.protocol.errors import BitsError
+from bits_server.protocol.errors import AuthenticationRequired, BitsError
 from bits_server.protocol.packets import UPLOAD_PROTOCOL
 
 # A response head must fit the 4 KB in which a proxy keeps it (nginx' proxy_buffer_size), so what
@@ -20,7 +20,8 @@ class Ack:
 
     ``received_length``: the next expected byte (bytes). ``reply_url``: where the client finds the
     reply of the server application. ``host_id_fallback_seconds`` is sent only
-    together with ``host_id``.
+    together with ``host_id``. ``authentication_fields``: names and values that a scheme of
+    authentication adds to its answer.
     """
 
     status: int = 200
@@ -31,6 +32,7 @@ class Ack:
     host_id: str | None = None
     host_id_fallback_seconds: int | None = None
     error: BitsError | None = None
+    authentication_fields: tuple[tuple[str, str], ...] = ()
 
     @classmethod
     def of_error(
@@ -63,6 +65,7 @@ class Ack:
             fields.append(("Accept-Encoding", "identity"))
         if self.error is not None:
             fields += _error_fields(self.error)
+        fields += self.authentication_fields
         return fields
 
 
@@ -77,4 +80,6 @@ def _error_fields(error: BitsError) -> list[tuple[str, str]]:
         ]
     if error.retry_after_seconds is not None:
         fields.append(("Retry-After", str(error.retry_after_seconds)))
+    if isinstance(error, AuthenticationRequired):
+        fields += [("WWW-Authenticate", challenge) for challenge in error.challenges]
     return fields

@@ -2,11 +2,13 @@
 
 Every error knows its answer: HTTP status, HRESULT, context. The message of an instance is for the
 administrator's log (what was wrong and, where it helps, what to change); clients never see it.
-``ERROR_TABLE`` below lists the family in the order of the specification's digest.
+``ERROR_TABLE`` below lists the family in the order of the specification's digest; who is no row of
+it is a subclass of one, and the same to the client.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from enum import IntEnum
 
 
@@ -68,6 +70,38 @@ class AccessDenied(BitsError):
     remedy = "Remove the file, or turn allow_overwrites on; then the job can be resumed."
     status = 403
     hresult = HResult.E_ACCESSDENIED
+
+
+class AuthenticationRequired(BitsError):
+    """No credentials came, or wrong ones [RFC 9110] 15.5.2; the client comes again with others.
+
+    ``challenges``: values of WWW-Authenticate, in the order in which they are offered. ``user``:
+    whose the credentials claim to be. ``is_first``: none came, as with the first packet of each
+    client.
+    """
+
+    remedy = "See user name and password, or the ticket; the first packet of a client has none."
+    status = 401
+    hresult = None  # the client is to come again, and an error header would be a failure
+
+    def __init__(
+        self,
+        message: str,
+        challenges: Sequence[str] = (),
+        *,
+        user: str = "",
+        is_first: bool = False,
+    ) -> None:
+        super().__init__(message)
+        self.challenges = tuple(challenges)
+        self.user = user
+        self.is_first = is_first
+
+
+class UserNotAllowed(AccessDenied):
+    """The user is known and may not upload here, or cannot be known on this connection."""
+
+    remedy = "Name the user, or a group, in allow; see authentication."
 
 
 class UploadsNotEnabled(BitsError):
@@ -154,6 +188,16 @@ class ServiceUnavailable(BitsError):
     retry_after_seconds = 60
 
 
+class TooManyFailures(ServiceUnavailable):
+    """Wrong credentials came from this address again and again; for a while none are looked at."""
+
+    remedy = "See who guesses passwords there, or which program has an old one."
+
+    def __init__(self, message: str, retry_after_seconds: int = 60) -> None:
+        super().__init__(message)
+        self.retry_after_seconds = retry_after_seconds
+
+
 class UnexpectedFailure(BitsError):
     """A defect, or a failure of the machine that has no row of its own."""
 
@@ -226,6 +270,7 @@ class ApplicationTimedOut(ApplicationFailed):
 ERROR_TABLE: tuple[type[BitsError], ...] = (
     SessionNotFound,
     AccessDenied,
+    AuthenticationRequired,
     UploadsNotEnabled,
     FragmentOutOfOrder,
     MalformedPacket,

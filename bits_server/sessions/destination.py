@@ -8,18 +8,18 @@ from __future__ import annotations
 
 import unicodedata
 
-from bits_server.protocol.errors import MalformedPacket
+from bits_server.protocol.errors import MalformedPacket, UserNotAllowed
 from bits_server.storage.interface import DestinationPath
 
 PRIVATE_SEGMENT = "bits-sessions"
 LONGEST_SEGMENT_BYTES = 255
 
 
-def parse_destination(path: bytes) -> DestinationPath:
+def parse_destination(path: bytes, home: tuple[str, ...] = ()) -> DestinationPath:
     """``path``: what follows the virtual directory and its slash, percent-decoded once.
 
-    It is read as UTF-8 and decoded no further. Raises MalformedPacket for every name that the
-    server refuses to make.
+    It is read as UTF-8 and decoded no further. ``home``: the folders that are the user's own, which
+    come before it. Raises MalformedPacket for every name that the server refuses to make.
     """
     try:
         text = path.decode("utf-8")
@@ -28,7 +28,19 @@ def parse_destination(path: bytes) -> DestinationPath:
     segments = tuple(text.split("/"))
     for segment in segments:
         _refuse_unsafe(segment)
-    return DestinationPath(segments)
+    return DestinationPath(home + segments, len(home))
+
+
+def refuse_impossible_home(home: tuple[str, ...]) -> None:
+    """Raise UserNotAllowed where a user's name cannot be that of a folder."""
+    for segment in home:
+        try:
+            _refuse_unsafe(segment)
+            is_possible = "/" not in segment
+        except (MalformedPacket, UnicodeEncodeError):
+            is_possible = False
+        if not is_possible:
+            raise UserNotAllowed(f"no folder can have the name {segment!r}, which the path needs")
 
 
 def _refuse_unsafe(segment: str) -> None:

@@ -6,23 +6,37 @@ Where the values come from (a file, a command line, a program that embeds us) is
 
 from __future__ import annotations
 
-import ipaddress
 import re
 from dataclasses import dataclass
-from urllib.parse import urlsplit
 
+from bits_server.settings.addresses import (
+    UNIX,
+    check_bind,
+    check_proxy,
+    check_public_url,
+    check_url,
+)
+from bits_server.settings.authentication import (
+    EVERYONE,
+    Authentication,
+    check_authentication,
+    home_of,
+    root_of,
+)
 from bits_server.settings.choices import Checksum, Durability, LogFormat, LogLevel
 from bits_server.settings.notification import (
     NotificationHeader,
     NotificationType,
     NotifyAt,
     check_header,
-    check_url,
+    check_notification_url,
     resolve,
 )
 from bits_server.settings.refusals import SettingsError, require
 
 __all__ = [
+    "UNIX",
+    "Authentication",
     "Checksum",
     "Durability",
     "LogFormat",
@@ -39,14 +53,12 @@ LONGEST_HOST_ID = 300  # [MC-BUP] 2.2.3, BITS-Host-Id
 MINIMUM_FRAGMENT_BYTES = 5 * 1024  # a Windows client sends no smaller ones [MC-BUP] 3.1.5.2.4
 DAY = 86_400
 MINIMUM_SESSION_TIMEOUT = 3_600
-UNIX = "unix"  # whoever reaches a unix socket of ours
 
 _COUNTS = (
     *("maximum_upload_size", "session_limit", "session_limit_per_address", "sessions_total"),
     *("minimum_free_space", "quota", "quota_per_user"),
 )
 _HOST = re.compile(r"(?:[A-Za-z0-9._-]+|\[[0-9A-Fa-f:.]+\])(?::[0-9]{1,5})?", re.ASCII)
-_BIND = re.compile(r"(?:[A-Za-z0-9._-]*|\[[0-9A-Fa-f:.]+\]):[0-9]{1,5}|unix:.+|fd://[0-9]+")
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,12 +99,17 @@ class VirtualDirectory:
     quota: int | None = None
     quota_per_user: int | None = None
     checksum: Checksum = Checksum.NONE
+    authentication: tuple[Authentication, ...] = (Authentication.ANONYMOUS,)
+    htpasswd_file: str | None = None
+    basic_without_tls: bool = False
+    allow: tuple[str, ...] = (EVERYONE,)
+    groups_file: str | None = None
 
     def __post_init__(self) -> None:
-        _check_url(self.url)
+        check_url(self.url)
         require(self.path.startswith("/"), "path", "must be an absolute path, starting with /")
         if self.public_url is not None:
-            _check_public_url(self.public_url)
+            check_public_url(self.public_url)
         require(
             self.maximum_fragment_size >= MINIMUM_FRAGMENT_BYTES,
             "maximum_fragment_size",
@@ -128,6 +145,22 @@ class VirtualDirectory:
             value = getattr(self, key)
             require(value is None or value >= 0, key, "must not be negative")
         self._check_notification()
+        check_authentication(
+            self.authentication,
+            path=self.path,
+            htpasswd_file=self.htpasswd_file,
+            allow=self.allow,
+            groups_file=self.groups_file,
+        )
+
+    @property
+    def root(self) -> str:
+        """The folder that all users share, with the sessions: ``path`` up to ``{user}``."""
+        return root_of(self.path)
+
+    def home_of(self, user: str) -> tuple[str, ...]:
+        """The folders below ``root`` that are the user's own; none where all share one."""
+        return home_of(self.path, user)
 
     @property
     def has_application(self) -> bool:
@@ -141,7 +174,7 @@ class VirtualDirectory:
 
     def _check_notification(self) -> None:
         if self.has_application:
-            check_url(self.notification_url, self.public_url)
+            check_notification_url(self.notification_url, self.public_url)
         require(
             self.notification_type is not NotificationType.BY_REFERENCE
             or not re.search(r"[\x00-\x1f\x7f]", self.path),
@@ -188,9 +221,9 @@ class Settings:
             )
         require(bool(self.bind), "bind", "must name at least one address", table="[server]")
         for address in self.bind:
-            _check_bind("bind", address)
+            check_bind("bind", address)
         if self.metrics_bind:
-            _check_bind("metrics_bind", self.metrics_bind)
+            check_bind("metrics_bind", self.metrics_bind)
         require(
             self.metrics_bind not in self.bind,
             "metrics_bind",
@@ -207,7 +240,7 @@ class Settings:
             table="[server]",
         )
         for proxy in self.trusted_proxies:
-            _check_proxy(proxy)
+            check_proxy(proxy)
         urls = [directory.url for directory in self.virtual_directories]
         for url in urls:
             if urls.count(url) > 1:
@@ -216,64 +249,6 @@ class Settings:
                     f"{url!r} is used twice; give each its own",
                     table="[[virtual_directory]]",
                 )
-
-
-def _check_bind(key: str, address: str) -> None:
-    require(
-        bool(_BIND.fullmatch(address)) and _has_possible_port(address),
-        key,
-        f"{address!r} is none of HOST:PORT, unix:PATH, fd://NUMBER",
-        table="[server]",
-    )
-
-
-def _has_possible_port(address: str) -> bool:
-    port = address.rpartition(":")[2]
-    return address.startswith(("unix:", "fd:")) or int(port) < 1 << 16
-
-
-def _check_url(url: str) -> None:
-    require(
-        url == "/" or bool(re.fullmatch(r"(?:/[^/\\?#%\x00-\x1f\x7f\ud800-\udfff]+)+", url)),
-        "url",
-        f"{url!r} must be a path such as '/upload': it starts with a slash, does not end with one, "
-        "and is written decoded",
-    )
-    segments = url.split("/")
-    require(
-        not any(part in (".", "..") or part.casefold() == "bits-sessions" for part in segments),
-        "url",
-        f"{url!r} must not contain '.', '..' or BITS-Sessions",
-    )
-
-
-def _check_public_url(public_url: str) -> None:
-    try:
-        parts = urlsplit(public_url)
-        is_usable = bool(re.fullmatch(r"[!-~]+", public_url))
-        is_usable = is_usable and bool(parts.scheme in ("http", "https") and parts.hostname)
-        is_usable = is_usable and not (parts.query or parts.fragment or parts.port == 0)
-    except ValueError:
-        is_usable = False
-    require(
-        is_usable,
-        "public_url",
-        f"{public_url!r} must be like 'https://files.example.com/upload': the virtual directory "
-        "as clients know it, percent-encoded",
-    )
-
-
-def _check_proxy(proxy: str) -> None:
-    try:
-        is_usable = proxy == UNIX or bool(ipaddress.ip_network(proxy))
-    except ValueError:
-        is_usable = False
-    require(
-        is_usable,
-        "trusted_proxies",
-        f"{proxy!r} must be 'unix', an IP address or a network such as '10.0.0.0/8'",
-        table="[server]",
-    )
 
 
 def _check_mode(key: str, mode: int) -> None:

@@ -49,7 +49,7 @@ def resolve(url: str, public_url: str | None) -> str:
     return urljoin((public_url or "").rstrip("/") + "/", url)
 
 
-def check_url(url: str, public_url: str | None) -> None:
+def check_notification_url(url: str, public_url: str | None) -> None:
     """Raise SettingsError where no notification could be sent there."""
     key = "notification_url"
     require(url != "", key, "is missing: where is the server application to be told?")

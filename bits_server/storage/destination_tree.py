@@ -33,26 +33,44 @@ class DestinationTree:
     def parent_of(self, destination: DestinationPath, *, create: bool = False) -> Iterator[int]:
         """The descriptor of the folder that the destination is in.
 
-        Makes missing folders where ``create`` is set and the settings say so. Raises PathNotFound,
-        or MalformedPacket where a link leads out of the virtual directory.
+        With ``create``: makes a missing folder of the user's own, and others where the settings say
+        so. Raises PathNotFound, or MalformedPacket where a link leads out of the virtual directory.
         """
+        with self._parent_and_base(destination, create=create) as (parent, _):
+            yield parent
+
+    @contextmanager
+    def _parent_and_base(
+        self, destination: DestinationPath, *, create: bool = False
+    ) -> Iterator[tuple[int, tuple[int, int]]]:
+        """Also the identity of the folder that the destination must not leave."""
         fd = os.open(self._root, FOLDER)
         try:
-            for segment in destination.segments[:-1]:
-                below = self._enter(segment, fd, create=create and self._create_folders)
+            base = _identity(os.fstat(fd))
+            for number, segment in enumerate(destination.segments[:-1]):
+                if number < destination.home:
+                    below = self._enter_home(segment, fd, create=create)
+                    base = _identity(os.fstat(below))
+                else:
+                    may_create = create and self._create_folders
+                    below = self._enter(segment, fd, base, create=may_create)
                 os.close(fd)
                 fd = below
-            if len(destination.segments) > 1:
-                self._refuse_outside(fd)
-            yield fd
+            if len(destination.segments) - destination.home > 1:
+                self._refuse_outside(fd, base)
+            yield fd, base
         finally:
             os.close(fd)
 
     def examine(self, destination: DestinationPath) -> DestinationState:
         """What stands at the destination, or keeps a file from being put there."""
         try:
-            with self.parent_of(destination) as parent:
-                return self._state_of(destination.segments[-1], parent)
+            with self._parent_and_base(destination) as (parent, base):
+                return self._state_of(destination, parent, base)
+        except _NoHome:
+            is_alone = len(destination.segments) - destination.home == 1
+            may_be_made = is_alone or self._create_folders
+            return DestinationState.FREE if may_be_made else DestinationState.NO_FOLDER
         except PathNotFound as error:
             is_missing = isinstance(error.__cause__, FileNotFoundError)
             if is_missing and self._create_folders:
@@ -61,12 +79,25 @@ class DestinationTree:
         except MalformedPacket:
             return DestinationState.OUTSIDE
 
-    def _enter(self, segment: str, fd: int, *, create: bool) -> int:
+    def _enter_home(self, segment: str, fd: int, *, create: bool) -> int:
+        """Open a folder of the user's own; a link in its place is not followed."""
+        try:
+            return os.open(segment, FOLDER | os.O_NOFOLLOW, dir_fd=fd)
+        except FileNotFoundError as error:
+            if not create:
+                raise _NoHome(f"there is no folder {segment!r} yet") from error
+        except OSError as error:
+            if error.errno in (errno.ENOTDIR, errno.ELOOP):
+                raise PathNotFound(f"{segment!r} must be a folder, and no link") from error
+            raise
+        return self._make(segment, fd, follow=False)
+
+    def _enter(self, segment: str, fd: int, base: tuple[int, int], *, create: bool) -> int:
         """Open a folder below ``fd``, which stays open."""
         try:
             return os.open(segment, FOLDER, dir_fd=fd)
         except FileNotFoundError as error:
-            self._refuse_outside(fd)
+            self._refuse_outside(fd, base)
             if _has_name(segment, fd):  # none can be made here: told at once, not at the end
                 raise PathNotFound(f"{segment!r} is a link that leads nowhere") from None
             if not create:
@@ -77,6 +108,10 @@ class DestinationTree:
             if error.errno == errno.ELOOP:
                 raise MalformedPacket(f"{segment!r} is a link without an end") from error
             raise
+        return self._make(segment, fd, follow=True)
+
+    def _make(self, segment: str, fd: int, *, follow: bool) -> int:
+        """Make a folder and open it. ``follow`` a link that somebody put there meanwhile."""
         try:
             os.mkdir(segment, self._mode_of_folders, dir_fd=fd)
         except FileExistsError:
@@ -86,7 +121,8 @@ class DestinationTree:
             if self._sync:
                 os.fsync(fd)
         try:
-            below = os.open(segment, FOLDER | (os.O_NOFOLLOW if is_ours else 0), dir_fd=fd)
+            strict = 0 if follow and not is_ours else os.O_NOFOLLOW
+            below = os.open(segment, FOLDER | strict, dir_fd=fd)
         except (FileNotFoundError, NotADirectoryError) as error:
             raise PathNotFound(f"{segment!r} is no folder") from error
         try:
@@ -97,15 +133,15 @@ class DestinationTree:
             raise
         return below
 
-    def _refuse_outside(self, fd: int) -> None:
-        """Climb from the open folder to the root; meeting ``private`` or missing the root is out.
+    def _refuse_outside(self, fd: int, base: tuple[int, int]) -> None:
+        """Climb from the open folder to ``base``; meeting ``private`` or missing the base is out.
 
         By identity and not by name: it holds whatever is renamed, linked or mounted meanwhile.
         """
-        root, private = _identity(os.stat(self._root)), self._private_identity()
+        private = self._private_identity()
         here, found = os.dup(fd), _identity(os.fstat(fd))
         try:
-            while found != root:
+            while found != base:
                 above = os.open("..", _ABOVE, dir_fd=here)
                 os.close(here)
                 here, below = above, found
@@ -121,30 +157,39 @@ class DestinationTree:
         except FileNotFoundError:
             return None  # somebody tidied it away; nothing leads into it then
 
-    def _state_of(self, name: str, parent: int) -> DestinationState:
+    def _state_of(
+        self, destination: DestinationPath, parent: int, base: tuple[int, int]
+    ) -> DestinationState:
         try:
-            found = os.lstat(name, dir_fd=parent)
+            found = os.lstat(destination.segments[-1], dir_fd=parent)
         except FileNotFoundError:
             return DestinationState.FREE
         if stat.S_ISLNK(found.st_mode):
-            return self._state_of_link(name, parent)
+            return self._state_of_link(destination, parent, base)
         return DestinationState.FOLDER if stat.S_ISDIR(found.st_mode) else DestinationState.TAKEN
 
-    def _state_of_link(self, name: str, parent: int) -> DestinationState:
+    def _state_of_link(
+        self, destination: DestinationPath, parent: int, base: tuple[int, int]
+    ) -> DestinationState:
         """A link as the last segment is never followed when writing; it may still be refused."""
         try:
-            fd = os.open(name, os.O_PATH | os.O_CLOEXEC, dir_fd=parent)
+            fd = os.open(destination.segments[-1], os.O_PATH | os.O_CLOEXEC, dir_fd=parent)
         except OSError:
             return DestinationState.OUTSIDE  # it leads nowhere that can be looked at
         try:
             if stat.S_ISDIR(os.fstat(fd).st_mode):
-                self._refuse_outside(fd)
+                self._refuse_outside(fd, base)
                 return DestinationState.FOLDER
             target = os.readlink(f"/proc/self/fd/{fd}")
         finally:
             os.close(fd)
-        inside = os.path.realpath(self._root) + "/"
+        home = os.path.join(self._root, *destination.segments[: destination.home])
+        inside = os.path.realpath(home) + "/"
         return DestinationState.TAKEN if target.startswith(inside) else DestinationState.OUTSIDE
+
+
+class _NoHome(PathNotFound):
+    """The user's own folder is not there yet: the first upload makes it."""
 
 
 def _has_name(name: str, folder: int) -> bool:

@@ -22,9 +22,14 @@ Buffer = bytes | bytearray | memoryview
 
 @dataclass(frozen=True, slots=True)
 class DestinationPath:
-    """Where the file goes, below the virtual directory: the segments of its path, checked."""
+    """Where the file goes, below the virtual directory: the segments of its path, checked.
+
+    ``home``: how many of the segments are the user's own folder, which the path never leaves; it is
+    made with the first upload.
+    """
 
     segments: tuple[str, ...]
+    home: int = 0
 
     def __str__(self) -> str:
         return "/".join(self.segments)

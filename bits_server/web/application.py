@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from http import HTTPStatus
 from typing import Any
 
 from werkzeug.wrappers import Response
 
 from bits_server.protocol.acks import Ack
-from bits_server.protocol.errors import SessionNotFound
+from bits_server.protocol.errors import AuthenticationRequired, SessionNotFound
 from bits_server.sessions.manager import SessionManager
 from bits_server.sessions.observer import SessionObserver
-from bits_server.web.bits_post import BitsPost, uploader_of
+from bits_server.web.authentication.authenticator import Authenticator
+from bits_server.web.authentication.caller import Caller
+from bits_server.web.bits_post import BitsPost
 from bits_server.web.downloads import DOWNLOAD_METHODS, answer_download, is_private
 from bits_server.web.error_answers import to_bits_error
 from bits_server.web.request_body import RequestBody
@@ -29,11 +31,18 @@ _STATUS_LINES = {status.value: f"{status.value} {status.phrase}" for status in H
 class BitsApplication:
     """The virtual directories as a WSGI application."""
 
-    def __init__(self, managers: Iterable[SessionManager], observer: SessionObserver) -> None:
+    def __init__(
+        self,
+        managers: Iterable[SessionManager],
+        observer: SessionObserver,
+        authenticators: Mapping[str, Authenticator] | None = None,
+    ) -> None:
+        """``authenticators``: by the URL of a virtual directory; without one nobody is asked."""
         managers = tuple(managers)
         self._directories = VirtualDirectories(managers)
         self._observer = observer
-        self._bits_post = BitsPost(self._directories, observer)
+        self._authenticators = authenticators or {}
+        self._bits_post = BitsPost(self._directories, observer, self._authenticators)
         # A refused Fragment is read to its end, or the client sees a network error and not the
         # Ack; one that is too large needs room beyond what is taken.
         self._drain_bytes = max(
@@ -72,14 +81,21 @@ class BitsApplication:
     def _answer_download(
         self, manager: SessionManager, path: bytes, environ: dict[str, Any]
     ) -> Response:
+        caller = Caller(environ, self._authenticators.get(manager.directory.url))
         try:
-            return answer_download(manager, path, uploader_of(environ), environ)
+            response = answer_download(manager, path, caller.uploader(), environ)
         except Exception as error:
             refusal = to_bits_error(error)
             text = path.decode(errors="backslashreplace")
             self._observer.failed(manager.directory.url, "Reply", "", text, refusal)
             is_unknown = isinstance(refusal, SessionNotFound)
-            return Response(status=404 if is_unknown else refusal.status)
+            response = Response(status=404 if is_unknown else refusal.status)
+            if isinstance(refusal, AuthenticationRequired):
+                response.headers.extend(("WWW-Authenticate", each) for each in refusal.challenges)
+            if refusal.retry_after_seconds is not None:
+                response.headers["Retry-After"] = str(refusal.retry_after_seconds)
+        response.headers.extend(caller.answer_fields)
+        return response
 
 
 def _send(ack: Ack, start_response: Callable[..., Any]) -> Iterable[bytes]:

@@ -7,6 +7,8 @@ authorisation, session, range and body. A Ping stops after authorisation.
 from __future__ import annotations
 
 import time
+from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 from bits_server.protocol import headers as names
@@ -30,10 +32,12 @@ from bits_server.protocol.packets import (
     parse_packet,
 )
 from bits_server.protocol.session_id import SessionId
-from bits_server.sessions.destination import parse_destination
+from bits_server.sessions.destination import parse_destination, refuse_impossible_home
 from bits_server.sessions.manager import SessionManager, Uploader
 from bits_server.sessions.observer import AnsweredPacket, SessionObserver
 from bits_server.storage.interface import DestinationPath
+from bits_server.web.authentication.authenticator import Authenticator
+from bits_server.web.authentication.caller import Caller
 from bits_server.web.error_answers import to_bits_error
 from bits_server.web.original_url import original_url
 from bits_server.web.request_body import RequestBody, is_delivered_chunked
@@ -53,9 +57,16 @@ _Found = tuple[SessionManager, bytes] | None  # as VirtualDirectories.find gives
 class BitsPost:
     """Answers packets for all virtual directories."""
 
-    def __init__(self, directories: VirtualDirectories, observer: SessionObserver) -> None:
+    def __init__(
+        self,
+        directories: VirtualDirectories,
+        observer: SessionObserver,
+        authenticators: Mapping[str, Authenticator],
+    ) -> None:
+        """``authenticators``: by the URL of a virtual directory."""
         self._directories = directories
         self._observer = observer
+        self._authenticators = authenticators
 
     def answer(self, environ: dict[str, Any], body: RequestBody, *, is_override: bool) -> Ack:
         """The Ack for the request. Raises nothing. What of ``body`` is left is the caller's.
@@ -65,21 +76,24 @@ class BitsPost:
         began = time.monotonic()
         headers = _request_headers(environ)
         found = self._directories.find(_path(environ))
+        authenticator = self._authenticators.get(found[0].directory.url) if found else None
+        caller = Caller(environ, authenticator)
         packet = None
         try:
             packet = parse_packet(headers)
-            ack = self._carry_out(packet, headers, found, environ, body, is_override)
+            ack = self._carry_out(packet, headers, found, caller, environ, body, is_override)
         except Exception as error:
-            ack = self._refuse(to_bits_error(error), headers, found, environ)
+            ack = self._refuse(to_bits_error(error), headers, found, caller)
+        if caller.answer_fields:
+            ack = replace(ack, authentication_fields=caller.answer_fields)
         kind = packet_type_of(headers)
-        uploader = uploader_of(environ)
         self._observer.answered(
             AnsweredPacket(
                 directory=found[0].directory.url if found else "",
                 packet=PACKET_NAMES[kind] if kind else "",
                 session_id=ack.session_id or "",
-                user=uploader.user,
-                client_address=uploader.client_address,
+                user=caller.known_user,
+                client_address=caller.client_address,
                 destination=_path(environ).decode(errors="backslashreplace"),
                 offset=packet.content_range.first if isinstance(packet, Fragment) else None,
                 status=ack.status,
@@ -96,6 +110,7 @@ class BitsPost:
         packet: Packet,
         headers: RequestHeaders,
         found: _Found,
+        caller: Caller,
         environ: dict[str, Any],
         body: RequestBody,
         is_override: bool,
@@ -107,11 +122,13 @@ class BitsPost:
             raise UploadsNotEnabled(
                 f"uploads to {manager.directory.url} are off: set upload_enabled = true"
             )
-        uploader = uploader_of(environ)
+        uploader = caller.uploader()
         session_text = headers.get(names.BITS_SESSION_ID)
+        home = manager.directory.home_of(uploader.user)
+        refuse_impossible_home(home)
         if isinstance(packet, Ping):
             return Ack(session_id=session_text)
-        destination = parse_destination(path)
+        destination = parse_destination(path, home)
         if isinstance(packet, CreateSession):
             url = original_url(environ, manager.directory)
             return _create(manager, destination, uploader, url, is_override)
@@ -138,13 +155,13 @@ class BitsPost:
         return Ack(session_id=session_text)
 
     def _refuse(
-        self, error: BitsError, headers: RequestHeaders, found: _Found, environ: dict[str, Any]
+        self, error: BitsError, headers: RequestHeaders, found: _Found, caller: Caller
     ) -> Ack:
         session_text = headers.get(names.BITS_SESSION_ID)
         kind = packet_type_of(headers)
         received = None
         if kind is Fragment and found and not isinstance(error, SessionNotFound):
-            received = _received_length(found, session_text, environ)
+            received = _received_length(found, session_text, caller)
             if received is None and isinstance(error, FragmentOutOfOrder):
                 error = SessionNotFound("the session was removed meanwhile")  # no 416 without N
         return Ack.of_error(error, session_text, received)
@@ -169,13 +186,15 @@ def _create(
 
 
 def _received_length(
-    found: tuple[SessionManager, bytes], session_text: str | None, environ: dict[str, Any]
+    found: tuple[SessionManager, bytes], session_text: str | None, caller: Caller
 ) -> int | None:
     """The next expected byte, where the refused Fragment names a session it may go on with."""
     manager, path = found
     try:
         session_id = SessionId.parse(session_text or "")
-        return manager.received_length(session_id, parse_destination(path), uploader_of(environ))
+        uploader = caller.uploader()
+        destination = parse_destination(path, manager.directory.home_of(uploader.user))
+        return manager.received_length(session_id, destination, uploader)
     except (BitsError, OSError):
         return None
 
@@ -196,8 +215,3 @@ def _path(environ: dict[str, Any]) -> bytes:
     """WSGI has decoded the path once and has one character a byte."""
     path: str = environ.get("PATH_INFO", "")
     return path.encode("latin-1")
-
-
-def uploader_of(environ: dict[str, Any]) -> Uploader:
-    """Who sends the request."""
-    return Uploader(client_address=environ.get("REMOTE_ADDR") or "")

@@ -16,6 +16,8 @@ from werkzeug.middleware.proxy_fix import ProxyFix
 from bits_server.settings import UNIX
 from bits_server.web.handing_over import INTERNAL_PREFIX
 
+PROXY_IS_TRUSTED = "bits_server.proxy_is_trusted"  # in the environ, for authentication
+
 WsgiApplication = Callable[[dict[str, Any], Callable[..., Any]], Iterable[bytes]]
 
 
@@ -33,7 +35,8 @@ class TrustedProxies:
     def __call__(
         self, environ: dict[str, Any], start_response: Callable[..., Any]
     ) -> Iterable[bytes]:
-        if self._is_trusted(environ):
+        environ[PROXY_IS_TRUSTED] = is_trusted = self._is_trusted(environ)
+        if is_trusted:
             environ[INTERNAL_PREFIX] = environ.get("HTTP_X_ACCEL_PREFIX", "")
             return self._behind_proxy(environ, start_response)
         return self.application(environ, start_response)

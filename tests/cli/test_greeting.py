@@ -14,7 +14,7 @@ from bits_server.protocol.content_range import ContentRange
 from bits_server.protocol.headers import RequestHeaders
 from bits_server.protocol.packets import CloseSession, CreateSession, Fragment, parse_packet
 from bits_server.protocol.session_id import SessionId
-from bits_server.settings import Settings, VirtualDirectory
+from bits_server.settings import Authentication, Settings, VirtualDirectory
 
 SESSION = "{A0FF5911-4144-45B3-BF27-27AFC8EC8A67}"
 
@@ -170,3 +170,10 @@ def test_the_packets_that_curl_sends_are_an_upload() -> None:
         Fragment(session_id, expected_range),
         CloseSession(session_id),
     ]
+
+
+def test_who_must_log_in_is_told_how() -> None:
+    must = {"authentication": (Authentication.BASIC,), "htpasswd_file": "/etc/users"}
+    told = greet(("127.0.0.1", 8080), **must)
+    assert "-Authentication Basic -Credential (Get-Credential)" in told
+    assert "Credential" not in greet(("127.0.0.1", 8080))

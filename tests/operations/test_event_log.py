@@ -98,7 +98,7 @@ def test_a_packet_is_one_line() -> None:
     with written() as lines:
         EventLog().answered(PACKET)
         EventLog().answered(replace(PACKET, packet="Ping", session_id="", offset=None))
-    where = "'/upload/f' from 192.0.2.1: 200"
+    where = "'/upload/f' from 192.0.2.1 (ann): 200"
     assert lines == [
         f"INFO {GUID} Fragment {where}, 4887 bytes at 5, 1.2 ms",
         f"INFO - Ping {where}, 1.2 ms",
@@ -196,7 +196,7 @@ def test_a_refusal_is_one_warning_with_cause_status_and_hresult(kind: type[BitsE
         log_failure(kind("the cause"))
     hresult = "-" if kind.hresult is None else f"0x{kind.hresult:08X} {hresult_name(kind.hresult)}"
     refused = f"Fragment refused with {kind.status} {hresult}"
-    told = f"{refused}: '/upload/f' from 192.0.2.1: the cause. {kind.remedy}"
+    told = f"{refused}: '/upload/f' from 192.0.2.1 (ann): the cause. {kind.remedy}"
     assert lines == [f"WARNING {GUID} {told}"]
     assert kind.remedy.endswith("."), "every refusal says what to do"
 

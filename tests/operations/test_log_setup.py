@@ -74,7 +74,9 @@ def test_as_json_a_packet_has_its_fields(
     assert packet == {
         "level": "INFO",
         "event": "packet",
-        "message": f"{GUID} Fragment '/upload/f' from 192.0.2.1: 200, 4887 bytes at 5, 1.2 ms",
+        "message": (
+            f"{GUID} Fragment '/upload/f' from 192.0.2.1 (ann): 200, 4887 bytes at 5, 1.2 ms"
+        ),
         "session_id": GUID,
         "user": "ann",
         "client_address": "192.0.2.1",

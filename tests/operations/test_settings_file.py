@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import tomllib
+from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
 
@@ -21,6 +22,7 @@ from bits_server.operations.settings_file import (
     show_settings,
 )
 from bits_server.settings import (
+    Authentication,
     Checksum,
     Durability,
     LogFormat,
@@ -45,7 +47,7 @@ segments = st.text(
 urls = st.just("/") | st.lists(segments, min_size=1, max_size=3).map(lambda s: "/" + "/".join(s))
 sizes = st.integers(0, 10**18 - 1) | st.integers(0, 2**20).map(lambda count: count << 20)
 
-directories = st.builds(
+anonymous_directories = st.builds(
     VirtualDirectory,
     url=urls,
     path=texts.map(lambda text: "/" + text),
@@ -74,6 +76,20 @@ directories = st.builds(
     quota=st.none() | sizes,
     quota_per_user=st.none() | sizes,
     checksum=st.sampled_from(Checksum),
+)
+authentications = st.fixed_dictionaries(
+    {
+        "authentication": st.just((Authentication.BASIC,)),
+        "htpasswd_file": texts.map(lambda text: "/" + text),
+        "basic_without_tls": st.booleans(),
+        "allow": st.lists(texts.filter(lambda text: text not in ("", "@")), min_size=1).map(tuple),
+        "groups_file": texts.map(lambda text: "/" + text),
+    }
+)
+directories = st.builds(
+    lambda directory, changes: replace(directory, **changes),
+    anonymous_directories,
+    st.just({}) | authentications,
 )
 any_settings = st.builds(
     Settings,
@@ -123,7 +139,7 @@ def test_every_key_with_a_value_is_shown_once(tmp_path: Path) -> None:
     shown = show_settings(load(tmp_path, NEEDED))
     names = re.findall(r"^(\w+) = ", shown, re.MULTILINE)
     assert set(names) == {*SERVER_KEYS, *DIRECTORY_KEYS} - {
-        *("public_url", "session_group", "notification_ca_file")
+        *("public_url", "session_group", "notification_ca_file", "htpasswd_file", "groups_file")
     }
     assert len(names) == len(set(names))
 
@@ -169,6 +185,11 @@ def test_a_file_with_what_is_needed_has_the_defaults(tmp_path: Path) -> None:
         ('quota = "1TiB"', 1 << 40),
         ('quota_per_user = "none"', None),
         ('checksum = "sha256"', Checksum.SHA256),
+        ('authentication = ["anonymous"]', (Authentication.ANONYMOUS,)),
+        ('htpasswd_file = "/etc/users"', "/etc/users"),
+        ("basic_without_tls = true", True),
+        ('allow = ["*"]', ("*",)),
+        ('groups_file = "/etc/groups"', "/etc/groups"),
         ("notification_headers = {}", ()),
         ('notification_headers = { X-Key = "x" }', (NotificationHeader("X-Key", "x"),)),
     ],
@@ -282,6 +303,11 @@ class TestDefaults:
             "quota": "1TiB",
             "quota_per_user": "1GiB",
             "checksum": "sha256",
+            "authentication": ["basic"],
+            "htpasswd_file": "/etc/users",
+            "basic_without_tls": True,
+            "allow": ["alice", "@staff"],
+            "groups_file": "/etc/groups",
         }
         assert DIRECTORY_KEYS.keys() - given.keys() == {
             *("url", "path", "public_url", "upload_enabled")

@@ -10,7 +10,10 @@ from bits_server.protocol.errors import (
     ERROR_TABLE,
     ApplicationFailed,
     ApplicationRefused,
+    AuthenticationRequired,
     BitsError,
+    TooManyFailures,
+    UserNotAllowed,
     hresult_name,
 )
 
@@ -18,6 +21,7 @@ from bits_server.protocol.errors import (
 ROWS: list[tuple[str, int, int | None, str | None]] = [
     ("SessionNotFound", 500, 0x8020001F, "BG_E_SESSION_NOT_FOUND"),
     ("AccessDenied", 403, 0x80070005, "E_ACCESSDENIED"),
+    ("AuthenticationRequired", 401, None, None),
     ("UploadsNotEnabled", 501, 0x80070005, "E_ACCESSDENIED"),
     ("FragmentOutOfOrder", 416, None, None),
     ("MalformedPacket", 400, 0x80070057, "E_INVALIDARG"),
@@ -52,7 +56,13 @@ def test_the_table_has_the_rows_of_the_specification_in_its_order() -> None:
 
 
 def test_no_error_of_the_family_is_missing_in_the_table() -> None:
-    assert set(ERROR_TABLE) == family() - {ApplicationFailed}
+    """What is the same to the client as a row is a subclass of that row."""
+    rest = family() - {ApplicationFailed} - set(ERROR_TABLE)
+    assert rest == {UserNotAllowed, TooManyFailures}
+    for kind in rest:
+        (row,) = (each for each in ERROR_TABLE if issubclass(kind, each))
+        assert (kind.status, kind.hresult, kind.context) == (row.status, row.hresult, row.context)
+        assert kind.remedy != row.remedy
 
 
 @pytest.mark.parametrize(("name", "status", "hresult", "constant"), ROWS, ids=NAMES)
@@ -107,7 +117,7 @@ def test_a_windows_client_is_not_told_to_go_elsewhere_or_that_all_is_well(
 ) -> None:
     """A 2xx is success and a 3xx another place; 401 and 407 ask it for a password."""
     assert 400 <= kind.status < 600
-    assert kind.status not in (401, 407)
+    assert (kind.status in (401, 407)) is (kind is AuthenticationRequired)
 
 
 @pytest.mark.parametrize("status", [300, 302, 304, 400, 402, 403, 404, 408, 409, 500, 503, 599])

@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from bits_server.protocol.errors import MalformedPacket
-from bits_server.sessions.destination import parse_destination
+from bits_server.protocol.errors import MalformedPacket, UserNotAllowed
+from bits_server.sessions.destination import parse_destination, refuse_impossible_home
 from bits_server.storage.interface import DestinationPath
 
 pieces = st.sampled_from(
@@ -94,3 +94,26 @@ def test_no_control_character_passes_anywhere(code: int) -> None:
 @pytest.mark.parametrize("character", ["\xa0", "\xad", "\u200b", "\u2028", "\u202e", "\ufeff"])
 def test_odd_but_harmless_characters_pass(character: str) -> None:
     assert parse_destination(f"a{character}b".encode()).segments == (f"a{character}b",)
+
+
+def test_the_users_own_folder_comes_first() -> None:
+    destination = parse_destination(b"sub/f", ("alice", "incoming"))
+    assert str(destination) == "alice/incoming/sub/f"
+    assert destination.home == 2
+
+
+@pytest.mark.parametrize("user", ["alice", "DOMAIN alice", "alice@EXAMPLE.COM", "größe", ".a"])
+def test_most_names_of_users_can_be_those_of_folders(user: str) -> None:
+    refuse_impossible_home((user,))
+
+
+@pytest.mark.parametrize(
+    "user",
+    [
+        *("", ".", "..", "a/b", "/", "a\\b", "a\nb", "a\0", "BITS-Sessions", "bits-sessions"),
+        *("x" * 256, "\udcff", "BITS\uff0dSessions"),
+    ],
+)
+def test_a_user_whose_name_can_be_no_folder_may_not_upload(user: str) -> None:
+    with pytest.raises(UserNotAllowed, match="no folder can have the name"):
+        refuse_impossible_home((user,))

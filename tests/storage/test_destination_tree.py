@@ -13,7 +13,7 @@ import pytest
 from bits_server.protocol.errors import MalformedPacket, PathNotFound
 from bits_server.storage.destination_tree import DestinationTree
 from bits_server.storage.disk import DiskRules
-from bits_server.storage.interface import DestinationState
+from bits_server.storage.interface import DestinationPath, DestinationState
 from tests.storage.stages import open_descriptors, path_of
 
 FREE, TAKEN, FOLDER = DestinationState.FREE, DestinationState.TAKEN, DestinationState.FOLDER
@@ -148,3 +148,72 @@ def test_a_virtual_directory_may_itself_be_a_link(root: Path, tmp_path: Path) ->
     tree = _tree(tmp_path / "alias")
     assert tree.examine(path_of("inside/file")) is TAKEN
     assert tree.examine(path_of("inside/new")) is FREE
+
+
+class TestTheUsersOwnFolder:
+    """Where a path has {user}: made with the first upload, never left, never a link."""
+
+    def path(self, text: str, home: int = 1) -> DestinationPath:
+        return DestinationPath(tuple(text.split("/")), home)
+
+    def test_it_is_made_with_the_first_upload_whatever_create_folders_says(
+        self, root: Path
+    ) -> None:
+        tree = _tree(root)
+        destination = self.path("alice/incoming/f", 2)
+        assert tree.examine(destination) is FREE
+        assert not (root / "alice").exists()
+        with tree.parent_of(destination, create=True) as parent:
+            assert os.path.samestat(os.fstat(parent), os.stat(root / "alice" / "incoming"))
+        assert tree.examine(destination) is FREE
+
+    @pytest.mark.parametrize(("create_folders", "expected"), [(False, NO_FOLDER), (True, FREE)])
+    @pytest.mark.parametrize("has_home", [False, True])
+    def test_what_is_below_it_is_made_as_the_settings_say(
+        self, root: Path, create_folders: bool, expected: DestinationState, has_home: bool
+    ) -> None:
+        if has_home:
+            (root / "alice").mkdir()
+        tree = _tree(root, create_folders=create_folders)
+        assert tree.examine(self.path("alice/sub/f")) is expected
+        if create_folders:
+            with tree.parent_of(self.path("alice/sub/f"), create=True):
+                assert (root / "alice" / "sub").is_dir()
+        else:
+            with pytest.raises(PathNotFound), tree.parent_of(self.path("alice/sub/f"), create=True):
+                pass
+            assert not (root / "alice" / "sub").exists()
+
+    @pytest.mark.parametrize("target", ["../inside", "../../outside", "..", "../BITS-Sessions"])
+    def test_no_link_leads_out_of_it(self, root: Path, target: str) -> None:
+        """Not even to the folder of another user."""
+        (root / "alice").mkdir()
+        (root / "alice" / "link").symlink_to(target)
+        tree = _tree(root, create_folders=True)
+        assert tree.examine(self.path("alice/link/new")) is OUTSIDE
+        with pytest.raises(MalformedPacket), tree.parent_of(self.path("alice/link/new")):
+            pass
+        (root / "alice" / "file").symlink_to("../inside/file")
+        assert tree.examine(self.path("alice/file")) is OUTSIDE
+
+    def test_a_link_that_stays_in_it_is_followed(self, root: Path) -> None:
+        (root / "alice" / "deep").mkdir(parents=True)
+        (root / "alice" / "link").symlink_to("deep")
+        (root / "alice" / "deep" / "file").write_bytes(b"x")
+        (root / "alice" / "other").symlink_to("deep/file")
+        tree = _tree(root)
+        assert tree.examine(self.path("alice/link/file")) is TAKEN
+        assert tree.examine(self.path("alice/other")) is TAKEN
+        assert tree.examine(self.path("alice/link/new")) is FREE
+
+    @pytest.mark.parametrize("target", ["inside", "../outside", "nowhere", "BITS-Sessions"])
+    def test_a_link_in_its_place_is_no_folder_of_theirs(self, root: Path, target: str) -> None:
+        (root / "alice").symlink_to(target)
+        tree = _tree(root, create_folders=True)
+        assert tree.examine(self.path("alice/f")) is NO_FOLDER
+        for create in (False, True):
+            with (
+                pytest.raises(PathNotFound, match="must be a folder, and no link"),
+                tree.parent_of(self.path("alice/f"), create=create),
+            ):
+                pass

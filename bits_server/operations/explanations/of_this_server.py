@@ -19,9 +19,17 @@ REFUSALS: dict[type[errors.BitsError], Meaning] = {
         "'bits-server sessions list' shows what there is.",
     ),
     errors.AccessDenied: server(
-        "The destination exists and allow_overwrites is off, or the user may not upload here.",
-        "Remove or rename the file, upload to another name, or set allow_overwrites = true; then "
-        "resume the job.",
+        "The destination exists and allow_overwrites is off, or the user may not upload: he is "
+        "not named in allow, or his credentials cannot be taken, as those of Basic without TLS.",
+        LOG + " Remove the file, upload to another name, or set allow_overwrites = true; "
+        "name the user, or a group, in allow; then resume the job.",
+    ),
+    errors.AuthenticationRequired: server(
+        "The client sent no credentials, or wrong ones. The first packet of a client has none, and "
+        "is answered so; it then comes again with them.",
+        LOG + " Give the job credentials (bitsadmin /setcredentials, Start-BitsTransfer "
+        "-Credential); for Kerberos the name in the URL must be that of the server's key. NTLM and "
+        "Digest are not taken.",
     ),
     errors.UploadsNotEnabled: server(
         "Uploads to this virtual directory are off.",
@@ -65,8 +73,9 @@ REFUSALS: dict[type[errors.BitsError], Meaning] = {
         "Find out what deletes or moves files there; cancel the job and start it again.",
     ),
     errors.ServiceUnavailable: server(
-        "A limit that passes by itself: too many sessions or notifications at a time, or a client "
-        "that fell silent in the middle of a Fragment.",
+        "A limit that passes by itself: too many sessions or notifications at a time, a client "
+        "that fell silent in the middle of a Fragment, or wrong passwords again and again from its "
+        "address.",
         LOG + " If it recurs, raise the limit that it names, or look at the network.",
     ),
     errors.UnexpectedFailure: server(

@@ -1,0 +1,100 @@
+"""What the settings say of who may upload, and what of it is refused."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from enum import Enum
+
+from bits_server.settings.refusals import require
+
+EVERYONE = "*"  # in ``allow``: whoever is authenticated
+GROUP_MARK = "@"
+USER_MARK = "{user}"
+
+
+class Authentication(Enum):
+    """A way to find out who sends a request."""
+
+    ANONYMOUS = "anonymous"  # nobody is asked
+    BASIC = "basic"  # user and password, against an htpasswd file
+
+
+def check_authentication(
+    schemes: Sequence[Authentication],
+    *,
+    path: str,
+    htpasswd_file: str | None,
+    allow: Sequence[str],
+    groups_file: str | None,
+) -> None:
+    """Raise SettingsError where nobody, or the wrong ones, could upload."""
+    key = "authentication"
+    require(bool(schemes), key, 'must name at least one scheme; "anonymous" asks nobody')
+    require(len(set(schemes)) == len(schemes), key, "must not name a scheme twice")
+    is_anonymous = Authentication.ANONYMOUS in schemes
+    require(
+        not is_anonymous or len(schemes) == 1,
+        key,
+        'must not have "anonymous" beside another scheme: no BITS client would authenticate then',
+    )
+    for name, file in (("htpasswd_file", htpasswd_file), ("groups_file", groups_file)):
+        require(
+            file is None or file.startswith("/"), name, "must be an absolute path, starting with /"
+        )
+    require(
+        Authentication.BASIC not in schemes or htpasswd_file is not None,
+        "htpasswd_file",
+        'is missing, and must be given where authentication names "basic"',
+    )
+    _check_allow(allow, is_anonymous=is_anonymous, has_groups=groups_file is not None)
+    _check_user_mark(path, is_anonymous=is_anonymous)
+
+
+def _check_allow(allow: Sequence[str], *, is_anonymous: bool, has_groups: bool) -> None:
+    key = "allow"
+    require(bool(allow), key, f'must name somebody; "{EVERYONE}" is whoever is authenticated')
+    require(
+        all(name not in ("", GROUP_MARK) for name in allow),
+        key,
+        "must not have a name without characters",
+    )
+    require(
+        not is_anonymous or tuple(allow) == (EVERYONE,),
+        key,
+        f'must be ["{EVERYONE}"] where authentication is "anonymous": nobody has a name',
+    )
+    require(
+        has_groups or not any(name.startswith(GROUP_MARK) for name in allow),
+        key,
+        f"must not name a group ({GROUP_MARK}...) without groups_file",
+    )
+
+
+def _check_user_mark(path: str, *, is_anonymous: bool) -> None:
+    require(
+        USER_MARK not in path or not is_anonymous,
+        "path",
+        f'must not have {USER_MARK} where authentication is "anonymous": nobody has a name',
+    )
+    template = path[len(root_of(path)) :]
+    require(
+        not re.search(r"(?:^|/)\.{0,2}(?:/|$)", template.strip("/")) or not template,
+        "path",
+        f"must have folders with names behind the one with {USER_MARK}",
+    )
+
+
+def root_of(path: str) -> str:
+    """What of ``path`` all users share: the folder before the first one with ``{user}``."""
+    before, mark, _ = path.partition(USER_MARK)
+    return (before.rpartition("/")[0] or "/") if mark else path
+
+
+def home_of(path: str, user: str) -> tuple[str, ...]:
+    """The folders below ``root_of(path)`` that are the user's own; none without ``{user}``.
+
+    The name is put in as it is: whoever uses the result looks whether it can be a folder's.
+    """
+    template = path[len(root_of(path)) :].strip("/")
+    return tuple(part.replace(USER_MARK, user) for part in template.split("/") if part)

@@ -1,0 +1,52 @@
+"""From the settings of a virtual directory to its Authenticator: where the schemes meet.
+
+The rule of this file: what the settings name is read here, at the start, so that a wrong file is
+told to the administrator and not to the first client.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from bits_server.settings import Authentication, SettingsError, VirtualDirectory
+from bits_server.web.authentication.access import Access
+from bits_server.web.authentication.authenticator import Authenticator
+from bits_server.web.authentication.basic import BasicScheme
+from bits_server.web.authentication.interface import Scheme
+from bits_server.web.authentication.throttle import Throttle
+
+
+def make_authenticator(
+    directory: VirtualDirectory, throttle: Throttle, table: str
+) -> Authenticator:
+    """Who may upload to ``directory``. ``table``: of the settings file. Raises SettingsError."""
+    access = Access(directory.allow, directory.groups_file)
+    with _about("groups_file", directory.groups_file, table):
+        access.read()
+    if directory.authentication == (Authentication.ANONYMOUS,):
+        return Authenticator((), access, throttle)
+    schemes = [_scheme(name, directory, table) for name in directory.authentication]
+    return Authenticator(schemes, access, throttle)
+
+
+def _scheme(name: Authentication, directory: VirtualDirectory, table: str) -> Scheme:
+    match name:
+        case Authentication.BASIC:
+            assert directory.htpasswd_file is not None
+            basic = BasicScheme(directory.htpasswd_file, without_tls=directory.basic_without_tls)
+            with _about("htpasswd_file", directory.htpasswd_file, table):
+                basic.read()
+            return basic
+    raise SettingsError("authentication", f"there is no scheme {name.value!r}", table=table)
+
+
+@contextmanager
+def _about(key: str, file: str | None, table: str) -> Iterator[None]:
+    """A file that a key names, and that cannot be used, is a SettingsError about the key."""
+    try:
+        yield
+    except OSError as error:
+        raise SettingsError(key, f"{file} cannot be read: {error.strerror}", table=table) from error
+    except ValueError as error:
+        raise SettingsError(key, f"{file}: {error}", table=table) from error

@@ -1,0 +1,284 @@
+"""Basic, with files that the real ``htpasswd`` has written."""
+
+from __future__ import annotations
+
+import base64
+import os
+import threading
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from bits_server.protocol.errors import ServiceUnavailable
+from bits_server.web.authentication.basic import (
+    REMEMBERED_SECONDS,
+    BasicScheme,
+    _is_right,
+    parse_htpasswd,
+)
+from bits_server.web.authentication.interface import CredentialsRefused
+from tests.support.passwords import add_user, basic
+from tests.web.authentication.stages import Clock
+
+LONG = "x" * 100
+
+
+@pytest.fixture
+def users(tmp_path: Path) -> Path:
+    file = tmp_path / "users"
+    add_user(file, "alice", "secret")
+    add_user(file, "bob", "größe", "-5")
+    add_user(file, "carol", "", "-2")
+    add_user(file, "dora", LONG)
+    return file
+
+
+class CountingVerifier:
+    """Counts how often a hash is computed."""
+
+    def __init__(self) -> None:
+        self.count = 0
+        self._lock = threading.Lock()
+
+    def __call__(self, stored: str, password: bytes) -> bool:
+        with self._lock:
+            self.count += 1
+        return _is_right(stored, password)
+
+
+def environ(authorization: str | None = None, scheme: str = "https") -> dict[str, Any]:
+    made: dict[str, Any] = {"wsgi.url_scheme": scheme}
+    if authorization is not None:
+        made["HTTP_AUTHORIZATION"] = authorization
+    return made
+
+
+def who(scheme: BasicScheme, user: str, password: str) -> str:
+    identity = scheme.identify(environ(basic(user, password)))
+    assert identity is not None
+    return identity.user
+
+
+@pytest.mark.parametrize(
+    ("user", "password"), [("alice", "secret"), ("bob", "größe"), ("carol", ""), ("dora", LONG)]
+)
+def test_a_user_with_his_password_is_known(users: Path, user: str, password: str) -> None:
+    scheme = BasicScheme(str(users))
+    assert who(scheme, user, password) == user
+    with pytest.raises(CredentialsRefused, match=f"wrong password for the user '{user}'") as caught:
+        who(scheme, user, "not " + password)
+    assert caught.value.user == user
+
+
+def test_what_older_clients_send_is_read_too(users: Path) -> None:
+    add_user(users, "jörg", "größe")
+    scheme = BasicScheme(str(users))
+    token = base64.b64encode("jörg:größe".encode("latin-1")).decode()
+    identity = scheme.identify(environ(f"bAsIc  {token} "))
+    assert identity is not None
+    assert identity.user == "jörg"
+
+
+def test_a_password_may_have_colons(users: Path) -> None:
+    add_user(users, "alice", "a:b:c")
+    assert who(BasicScheme(str(users)), "alice", "a:b:c") == "alice"
+
+
+@pytest.mark.parametrize(
+    "authorization", [None, "", "Negotiate YII=", "Basical eDp5", "Digest a=b"]
+)
+def test_what_is_not_of_this_scheme_is_left_to_others(
+    users: Path, authorization: str | None
+) -> None:
+    scheme = BasicScheme(str(users))
+    assert scheme.identify(environ(authorization)) is None
+    assert not scheme.is_remembered(environ(authorization))
+
+
+@pytest.mark.parametrize("token", ["", "!", "eHl6", "eHl6===", "ÿ", "YTpi YTpi"])
+def test_malformed_credentials_are_refused(users: Path, token: str) -> None:
+    scheme = BasicScheme(str(users))
+    with pytest.raises(CredentialsRefused):
+        scheme.identify(environ(f"Basic {token}"))
+    assert not scheme.is_remembered(environ(f"Basic {token}"))
+
+
+@given(st.binary(max_size=200))
+def test_any_credentials_are_known_or_refused(
+    tmp_path_factory: pytest.TempPathFactory, decoded: bytes
+) -> None:
+    file = tmp_path_factory.getbasetemp() / "one-user"
+    if not file.exists():
+        add_user(file, "alice", "secret")
+    scheme = BasicScheme(str(file))
+    with pytest.raises(CredentialsRefused):
+        scheme.identify(environ("Basic " + base64.b64encode(decoded).decode()))
+
+
+def test_a_stranger_takes_as_much_time_as_a_user(users: Path) -> None:
+    """Not measured, which would be noise: a hash is computed for both."""
+    verify = CountingVerifier()
+    scheme = BasicScheme(str(users), verify=verify)
+    with pytest.raises(CredentialsRefused, match="there is no user 'mallory'"):
+        who(scheme, "mallory", "secret")
+    assert verify.count == 1
+
+
+class TestWithoutTls:
+    def test_no_password_is_asked_for_nor_looked_at(self, users: Path) -> None:
+        verify = CountingVerifier()
+        scheme = BasicScheme(str(users), verify=verify)
+        plain = environ(basic("alice", "secret"), "http")
+        assert scheme.challenges(plain) == ()
+        with pytest.raises(
+            CredentialsRefused, match="use https, or set basic_without_tls"
+        ) as caught:
+            scheme.identify(plain)
+        assert not caught.value.is_failure
+        assert verify.count == 0
+
+    def test_unless_it_is_allowed_by_name(self, users: Path) -> None:
+        scheme = BasicScheme(str(users), without_tls=True)
+        plain = environ(basic("alice", "secret"), "http")
+        assert scheme.challenges(plain) == ('Basic realm="BITS uploads", charset="UTF-8"',)
+        assert scheme.identify(plain) is not None
+
+
+class TestRemembering:
+    def test_a_password_is_hashed_once_a_minute_and_not_once_a_packet(self, users: Path) -> None:
+        verify, clock = CountingVerifier(), Clock()
+        scheme = BasicScheme(str(users), verify=verify, clock=clock)
+        for _ in range(100):
+            assert who(scheme, "alice", "secret") == "alice"
+        assert verify.count == 1
+        assert scheme.is_remembered(environ(basic("alice", "secret")))
+        clock.now += REMEMBERED_SECONDS - 1
+        who(scheme, "alice", "secret")
+        assert verify.count == 1
+        clock.now += 2
+        assert not scheme.is_remembered(environ(basic("alice", "secret")))
+        who(scheme, "alice", "secret")
+        assert verify.count == 2
+
+    def test_packets_side_by_side_wait_for_the_first(self, users: Path) -> None:
+        verify = CountingVerifier()
+        scheme = BasicScheme(str(users), verify=verify)
+        barrier = threading.Barrier(16)
+
+        def send() -> None:
+            barrier.wait()
+            who(scheme, "alice", "secret")
+
+        threads = [threading.Thread(target=send) for _ in range(16)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        assert verify.count == 1
+
+    def test_a_wrong_password_is_never_remembered(self, users: Path) -> None:
+        verify = CountingVerifier()
+        scheme = BasicScheme(str(users), verify=verify)
+        who(scheme, "alice", "secret")
+        for _ in range(3):
+            with pytest.raises(CredentialsRefused):
+                who(scheme, "alice", "secret2")
+        assert verify.count == 4
+
+    def test_a_changed_password_counts_at_once(self, users: Path) -> None:
+        scheme = BasicScheme(str(users))
+        who(scheme, "alice", "secret")
+        add_user(users, "alice", "new")
+        assert who(scheme, "alice", "new") == "alice"
+        with pytest.raises(CredentialsRefused):
+            who(scheme, "alice", "secret")
+
+    def test_nothing_readable_is_kept(self, users: Path) -> None:
+        scheme = BasicScheme(str(users))
+        who(scheme, "alice", "secret")
+        (remembered,) = scheme._remembered
+        assert len(remembered) == 32
+        other = BasicScheme(str(users))
+        who(other, "alice", "secret")
+        assert scheme._remembered.keys() != other._remembered.keys(), "each process has its key"
+
+    def test_memory_has_a_limit(self, users: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr("bits_server.web.authentication.basic.MAXIMUM_REMEMBERED", 2)
+        scheme = BasicScheme(str(users))
+        for user, password in (("alice", "secret"), ("bob", "größe"), ("carol", "")):
+            who(scheme, user, password)
+        assert len(scheme._remembered) == 2
+
+
+class TestTheFile:
+    @pytest.mark.parametrize("option", ["-m", "-s", "-d", "-p"])
+    def test_a_hash_that_is_not_safe_any_more_is_refused_with_its_line(
+        self, users: Path, option: str
+    ) -> None:
+        add_user(users, "eve", "secret", option)
+        with pytest.raises(
+            ValueError, match=r"line 5, user 'eve': .* htpasswd -B FILE eve"
+        ) as caught:
+            BasicScheme(str(users)).read()
+        assert users.read_text().splitlines()[-1].partition(":")[2] not in str(caught.value)
+
+    @pytest.mark.parametrize(
+        "line",
+        [
+            *("alice", ":", ":x", "alice:", "alice:$2y$05$short", "alice:$6$salt"),
+            *("alice:$2y$99$" + "." * 53, "alice:$5$rounds=1000$salt$", "alice:*", "alice:!"),
+        ],
+    )
+    def test_a_line_that_is_none_is_refused_with_its_number(self, line: str) -> None:
+        with pytest.raises(ValueError, match="line 2"):
+            parse_htpasswd(f"# users\n{line}\n")
+
+    def test_comments_and_empty_lines_are_skipped_and_the_first_line_of_a_user_counts(
+        self, users: Path
+    ) -> None:
+        lines = users.read_text().splitlines()
+        found = parse_htpasswd(
+            f"# users\n\n{lines[0]}:a comment\r\n{lines[1]}\nalice:{lines[3][5:]}"
+        )
+        assert found == {
+            "alice": lines[0].partition(":")[2],
+            "bob": lines[1].partition(":")[2],
+        }
+
+    def test_who_is_added_is_known_and_who_is_removed_is_not(self, users: Path) -> None:
+        scheme = BasicScheme(str(users))
+        who(scheme, "alice", "secret")
+        add_user(users, "zoe", "new")
+        assert who(scheme, "zoe", "new") == "zoe"
+        users.write_text("".join(users.read_text().splitlines(keepends=True)[1:]))
+        with pytest.raises(CredentialsRefused, match="no user 'alice'"):
+            who(scheme, "alice", "secret")
+
+    @pytest.mark.parametrize("change", ["removed", "spoilt"])
+    def test_a_file_that_cannot_be_used_stops_all_until_it_is_mended(
+        self, users: Path, change: str
+    ) -> None:
+        """Not 401, which is final to a BITS client: it comes again."""
+        scheme = BasicScheme(str(users))
+        who(scheme, "alice", "secret")
+        good = users.read_text()
+        if change == "removed":
+            os.remove(users)
+        else:
+            users.write_text("alice\n")
+        with pytest.raises(ServiceUnavailable, match="cannot be used"):
+            who(scheme, "alice", "secret")
+        assert not scheme.is_remembered(environ(basic("alice", "secret")))
+        users.write_text(good)
+        assert who(scheme, "alice", "secret") == "alice"
+
+    def test_it_is_read_only_when_it_changes(
+        self, users: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        scheme = BasicScheme(str(users))
+        who(scheme, "alice", "secret")
+        monkeypatch.setattr("builtins.open", None)
+        assert who(scheme, "alice", "secret") == "alice"
