@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import base64
+import os
 import ssl
 import textwrap
 
@@ -18,6 +20,7 @@ from bits_server.operations.doctor import (
 )
 
 WIDTH = 96
+PASSWORD_VARIABLE = "BITS_SERVER_DOCTOR_PASSWORD"  # on a command line others would see it
 _INDENT = " " * 9
 
 
@@ -27,6 +30,11 @@ _INDENT = " " * 9
 @click.argument("url")
 @click.option(
     "--header", "headers", multiple=True, metavar="'NAME: VALUE'", help="Sent with each request."
+)
+@click.option(
+    "--user",
+    metavar="NAME",
+    help=f"Log in with Basic. The password is asked for, or taken from {PASSWORD_VARIABLE}.",
 )
 @click.option("--ca-file", metavar="FILE", help="Whom to trust for https, in PEM form.")
 @click.option("--insecure", is_flag=True, help="Trust any certificate.")
@@ -56,6 +64,7 @@ _INDENT = " " * 9
 def doctor(
     url: str,
     headers: tuple[str, ...],
+    user: str | None,
     ca_file: str | None,
     insecure: bool,
     complete: bool,
@@ -73,7 +82,8 @@ def doctor(
     if name is not None and close:
         raise click.UsageError("--close could replace the file that --name names.")
     try:
-        target = Target.of_url(url, _trust(ca_file, insecure), tuple(map(_field, headers)))
+        fields = [*map(_field, headers), *_login(user)]
+        target = Target.of_url(url, _trust(ca_file, insecure), tuple(fields))
     except ValueError as error:
         raise click.BadParameter(str(error), param_hint="URL") from error
     problems = 0
@@ -102,6 +112,16 @@ def _trust(ca_file: str | None, insecure: bool) -> ssl.SSLContext:
         context.check_hostname = False
         context.verify_mode = ssl.CERT_NONE
     return context
+
+
+def _login(user: str | None) -> list[tuple[str, str]]:
+    if user is None:
+        return []
+    password = os.environ.get(PASSWORD_VARIABLE)
+    if password is None:
+        password = click.prompt(f"Password of {user}", hide_input=True, err=True)
+    token = base64.b64encode(f"{user}:{password}".encode()).decode()
+    return [("Authorization", f"Basic {token}")]
 
 
 def _field(text: str) -> tuple[str, str]:

@@ -15,6 +15,7 @@ from click.testing import CliRunner, Result
 from bits_server.cli import main
 from tests.support.certificates import Certificate
 from tests.support.live_server import LiveServer
+from tests.support.passwords import add_user
 from tests.support.proxied_server import ProxiedServer
 from tests.support.server_application import Answer, ServerApplication, refused_url
 from tests.support.strange_servers import (
@@ -148,7 +149,7 @@ def test_what_the_header_option_says_is_sent(nginx_with: Misconfigured) -> None:
             _doctor(url),
             "Ping: something that is no BITS server (Server: 'nginx",
             "answered 401. A user name is wanted",
-            "--header 'Authorization: ...'",
+            "--user NAME, or --header 'Authorization: ...'",
         )
 
 
@@ -501,3 +502,30 @@ def _settings(tmp_path: Path, folder: Path, notification_url: str, more: str = "
 
 def _server_of(settings: str, tmp_path: Path) -> LiveServer:
     return LiveServer(options=["--settings", settings], log_file=tmp_path / "server.log")
+
+
+def test_it_logs_in_where_a_password_is_asked_for(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    users, file = tmp_path / "users", tmp_path / "settings.toml"
+    add_user(users, "alice", "secret")
+    file.write_text(
+        f'[[virtual_directory]]\nurl = "/upload"\npath = "{folder}"\n'
+        f'authentication = ["basic"]\nhtpasswd_file = "{users}"\nbasic_without_tls = true\n'
+    )
+    options = ["--settings", str(file)]
+    with LiveServer(options=options, log_file=tmp_path / "server.log") as server:
+        url = f"{server.url}/upload"
+        _assert_problem(
+            _doctor(url), "the BITS server answered 401. The client sent", "--user NAME"
+        )
+        asked = CliRunner().invoke(
+            main, ["doctor", url, "--pause", "0", "--user", "alice"], input="secret\n"
+        )
+        _assert_well(asked)
+        assert "secret" not in asked.output
+        monkeypatch.setenv("BITS_SERVER_DOCTOR_PASSWORD", "wrong")
+        _assert_problem(_doctor(url, "--user", "alice"), "answered 401")
+        monkeypatch.setenv("BITS_SERVER_DOCTOR_PASSWORD", "secret")
+        _assert_well(_doctor(url, "--user", "alice"))
+    _assert_no_session(folder)

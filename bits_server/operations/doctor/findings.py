@@ -16,6 +16,7 @@ from bits_server.operations.explanations import STATUSES, meaning_of_answer, nam
 from bits_server.protocol.errors import HResult
 
 PING = "Ping"
+_LOGIN = " Here: --user NAME, or --header 'Authorization: ...'."
 
 
 class Level(Enum):
@@ -127,7 +128,8 @@ def refused(answer: Answer, what: str) -> Finding:
         )
         if meaning is None:
             return problem(said, "Look at the server's log.")
-        return problem(f"{said}. {meaning.meaning}", meaning.remedy)
+        remedy = meaning.remedy + (_LOGIN if answer.status == 401 else "")
+        return problem(f"{said}. {meaning.meaning}", remedy)
     if 200 <= answer.status <= 299:
         return problem(
             f"{said}. What answers is no BITS server: its answer is no Ack",
@@ -141,9 +143,7 @@ def refused(answer: Answer, what: str) -> Finding:
         return problem(
             said + leads, "It is not bits-server that says so: look at what is in front."
         )
-    remedy = found.remedy
-    if answer.status == 401:
-        remedy += " Here: --header 'Authorization: ...'."
+    remedy = found.remedy + (_LOGIN if answer.status == 401 else "")
     return problem(f"{said}{leads}. {found.meaning}", remedy)
 
 

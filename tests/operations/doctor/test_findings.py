@@ -34,7 +34,8 @@ def test_every_refusal_of_ours_is_told_with_its_remedy(row: type[BitsError]) -> 
     finding = refused(answer, "Ping")
     assert finding.level is Level.PROBLEM
     assert finding.text.endswith(REFUSALS[row].meaning)
-    assert finding.remedy == REFUSALS[row].remedy
+    assert finding.remedy.startswith(REFUSALS[row].remedy)
+    assert ("--user NAME" in finding.remedy) is (row.status == 401)
     is_application = issubclass(row, ApplicationFailed)
     assert ("the server application answered" in finding.text) is is_application
 
