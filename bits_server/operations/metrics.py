@@ -6,10 +6,13 @@ packets, outcomes, statuses of HTTP. What a client made up gets no label of its 
 
 from __future__ import annotations
 
+import glob
+import os
 from collections.abc import Iterable
 from http import HTTPStatus
 
 from prometheus_client import CollectorRegistry, Counter, Histogram, generate_latest, values
+from prometheus_client.metrics_core import Metric
 from prometheus_client.multiprocess import MultiProcessCollector
 from prometheus_client.registry import Collector
 
@@ -95,7 +98,7 @@ class Metrics:
         """All of it, and what ``others`` collect, in Prometheus's text format 0.0.4."""
         registry = CollectorRegistry()
         if self._is_shared:
-            MultiProcessCollector(registry)  # type: ignore[no-untyped-call]
+            registry.register(_OfAllProcesses())
         else:
             registry.register(self._registry)
         for other in others:
@@ -196,3 +199,19 @@ def _hresult_of(error: BitsError) -> str:
         return "none"
     is_known = error.hresult in _HRESULTS or error.status in _STATUSES
     return f"0x{error.hresult:08X}" if is_known else OTHER
+
+
+class _OfAllProcesses(MultiProcessCollector):
+    """What the processes count together, but for one that makes its file at this moment.
+
+    It is empty then for an instant, and would be no file of counters.
+    """
+
+    def __init__(self) -> None:
+        super().__init__(None)  # type: ignore[no-untyped-call]
+
+    def collect(self) -> Iterable[Metric]:
+        found = sorted(glob.glob(os.path.join(self._path, "*.db")))
+        files = [file for file in found if os.path.getsize(file)]
+        merged: Iterable[Metric] = self.merge(files, accumulate=True)  # type: ignore[no-untyped-call]
+        return merged

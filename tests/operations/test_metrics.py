@@ -212,3 +212,8 @@ def test_processes_count_together_and_a_successor_goes_on(tmp_path: Path) -> Non
     assert found.value("packets_total", packet="Ping", outcome="taken", **UPLOAD) == 9
     assert found.value("ack_seconds_bucket", le="0.005") == 9
     assert found.value("received_bytes_total") == 27
+
+
+def test_a_process_that_is_just_making_its_file_spoils_nothing(tmp_path: Path) -> None:
+    (tmp_path / "counter_9.db").touch()
+    assert count_in_a_process(tmp_path, 0, 2).value("packets_total", packet="Ping") == 2
