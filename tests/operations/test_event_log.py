@@ -16,6 +16,7 @@ from bits_server.operations.event_log import EventLog
 from bits_server.protocol.content_range import ContentRange
 from bits_server.protocol.errors import (
     ERROR_TABLE,
+    AuthenticationRequired,
     BitsError,
     FragmentOutOfOrder,
     MalformedPacket,
@@ -199,6 +200,13 @@ def test_a_refusal_is_one_warning_with_cause_status_and_hresult(kind: type[BitsE
     told = f"{refused}: '/upload/f' from 192.0.2.1 (ann): the cause. {kind.remedy}"
     assert lines == [f"WARNING {GUID} {told}"]
     assert kind.remedy.endswith("."), "every refusal says what to do"
+
+
+def test_the_first_packet_of_a_client_without_credentials_is_no_warning() -> None:
+    with written() as lines:
+        log_failure(AuthenticationRequired("no credentials came", ("Negotiate",), is_first=True))
+        log_failure(AuthenticationRequired("wrong password", ("Negotiate",), user="ann"))
+    assert [line.split()[0] for line in lines] == ["INFO", "WARNING"]
 
 
 def test_a_refusal_of_what_is_no_packet_of_a_session_is_told_too() -> None:
