@@ -15,6 +15,7 @@ from bits_server.operations.health import Health
 from bits_server.operations.housekeeping import Housekeeper, give_way
 from bits_server.operations.metrics import Metrics, shared_folder
 from bits_server.operations.metrics_app import MetricsApp
+from bits_server.operations.tls import make_tls_context
 from bits_server.sessions.administration import Administration
 from bits_server.sessions.cleanup import Cleanup
 from bits_server.sessions.manager import SessionManager
@@ -158,6 +159,7 @@ def make_administrations(settings: Settings, *, may_change: bool = False) -> lis
 
 def check_environment(settings: Settings) -> None:
     """Look at what the settings name on this machine, and change nothing. Raises SettingsError."""
+    make_tls_context(settings)
     real_paths: dict[str, str] = {}
     for number, directory in enumerate(settings.virtual_directories, 1):
         table = _table(number)

@@ -76,6 +76,7 @@ def test_by_default_only_this_machine_is_listened_to() -> None:
     assert Settings((UPLOAD,)).log_level is LogLevel.INFO
     assert Settings((UPLOAD,)).log_format is LogFormat.HUMAN
     assert Settings((UPLOAD,)).log_file == ""
+    assert Settings((UPLOAD,)).tls_certificate == Settings((UPLOAD,)).tls_key == ""
 
 
 def test_a_log_file_has_an_absolute_path() -> None:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import logging
 import os
 import signal
+import socket
+import ssl
 from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
@@ -16,6 +18,7 @@ from bits_server.cli.greeting import greeting
 from bits_server.cli.metrics_folder import MetricsFolder
 from bits_server.cli.metrics_listener import MetricsListener
 from bits_server.operations.log_setup import log_as_set
+from bits_server.operations.tls import make_tls_context, warn_of_expiry
 from bits_server.settings import Settings, SettingsError
 
 # A Kerberos Authorization with 64 KB must pass, name and line end included.
@@ -95,12 +98,17 @@ class EmbeddedServer(BaseApplication):  # type: ignore[misc]  # gunicorn brings 
         self._read_settings = read_settings
         self._has_begun = False
         self._metrics = MetricsListener(settings.metrics_bind)
+        self._tls: ssl.SSLContext | None = None
         super().__init__()
 
     def load_config(self) -> None:
         """At the beginning, and again after each SIGHUP."""
         if self._has_begun:
             self._read_anew()
+        else:
+            self._tls = make_tls_context(self._settings)
+        if self._tls is not None:
+            warn_of_expiry(self._settings, self._tls)
         self._has_begun = True
         options = {
             **GUNICORN_SETTINGS,
@@ -119,15 +127,26 @@ class EmbeddedServer(BaseApplication):  # type: ignore[misc]  # gunicorn brings 
     def load(self) -> Any:
         return self._make_app(self._settings)
 
+    def tls_for(self, connection: socket.socket) -> ssl.SSLContext | None:
+        """What the worker is to speak TLS with on a connection; None: as it comes.
+
+        The key was read in the master: a worker may not be able to. A unix socket is for nginx,
+        and the closed address for those who are on this machine anyway.
+        """
+        if self._tls is None or connection.family == socket.AF_UNIX:
+            return None
+        return None if self._metrics.is_where(connection) else self._tls
+
     def _read_anew(self) -> None:
         try:
             # Where metrics are told stays as it is until the next start.
             settings = replace(self._read_settings(), metrics_bind=self._metrics.bind)
+            tls = make_tls_context(settings)
             log_as_set(settings)
         except SettingsError as error:
             _log.error("SIGHUP: the settings stay as they were: %s", error)
             return
-        self._settings = settings
+        self._settings, self._tls = settings, tls
         _log.info("SIGHUP: the settings were read again")
 
     def _get_ready(self, arbiter: Any) -> None:

@@ -56,8 +56,11 @@ def greeting(settings: Settings, addresses: list[Any]) -> str:
     host, port = network[0][:2]
     address = ipaddress.ip_address(host.partition("%")[0])
     has_our_name = address.is_unspecified or address.is_loopback
-    remote = _url(socket.gethostname() if has_our_name else host, port) + prefix
-    local = _url("127.0.0.1" if address.is_unspecified else host, port) + prefix
+    scheme = "https" if settings.tls_certificate else "http"
+    remote = _url(scheme, socket.gethostname() if has_our_name else host, port) + prefix
+    local = _url(scheme, "127.0.0.1" if address.is_unspecified else host, port) + prefix
+    if settings.tls_certificate:
+        local = (first.public_url or remote).rstrip("/")  # as the certificate names it
     hint = _LOOPBACK_HINT.format(host=host, port=port) if address.is_loopback else ""
     if Authentication.BASIC in first.authentication:
         hint += _LOGIN_HINT
@@ -66,7 +69,7 @@ def greeting(settings: Settings, addresses: list[Any]) -> str:
     return "\n".join(lines) + "\n" + text + _CURL.format(url=local, protocol=UPLOAD_PROTOCOL)
 
 
-def _url(host: str, port: int) -> str:
+def _url(scheme: str, host: str, port: int) -> str:
     if ":" in host and not host.startswith("["):
         host = f"[{host}]"
-    return f"http://{host}:{port}"
+    return f"{scheme}://{host}:{port}"

@@ -11,7 +11,13 @@ from typing import Any
 from gunicorn.config import Config
 from gunicorn.sock import create_sockets
 
-from bits_server.operations.closed_address import SocketName, bind_of, name_of, names_of
+from bits_server.operations.closed_address import (
+    SocketName,
+    bind_of,
+    came_in_at,
+    name_of,
+    names_of,
+)
 from bits_server.settings import SettingsError
 
 
@@ -36,6 +42,10 @@ class MetricsListener:
         if not others:
             raise _refusal("is the only socket that was handed over: none is left for uploads")
         return others
+
+    def is_where(self, connection: Any) -> bool:
+        """Whether a connection came in here."""
+        return self._listener is not None and came_in_at(connection, self._names or ())
 
     def _open(self, arbiter: Any) -> None:
         names = _names_of(self.bind) if self._names is None else self._names

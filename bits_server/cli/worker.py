@@ -7,6 +7,7 @@ thread of the worker, which all connections share, waits for nobody.
 from __future__ import annotations
 
 import socket
+import ssl
 import time
 from concurrent.futures import Future
 from contextlib import suppress
@@ -15,6 +16,8 @@ from selectors import EVENT_READ
 from typing import Any
 
 from gunicorn.workers.gthread import ThreadWorker
+
+from bits_server.cli.embedded_server import EmbeddedServer
 
 HEAD_SECONDS = 60.0  # for all of a request's head, however slowly it drips
 SEND_SECONDS = 60.0  # for an answer, which a client may leave unread
@@ -33,6 +36,10 @@ class BitsWorker(ThreadWorker):  # type: ignore[misc]  # gunicorn brings no type
 
     def handle(self, conn: Any) -> Any:
         """Serve a connection, in a thread of the pool."""
+        if not conn.initialized and isinstance(self.app, EmbeddedServer):
+            tls = self.app.tls_for(conn.sock)
+            if tls is not None:
+                conn.cfg = _OverTls(self.cfg, tls)
         self._heads[conn] = time.monotonic()
         try:
             return super().handle(conn)
@@ -56,8 +63,10 @@ class BitsWorker(ThreadWorker):  # type: ignore[misc]  # gunicorn brings no type
             return
         self._lingering[conn] = time.monotonic()
         try:
-            conn.sock.shutdown(socket.SHUT_WR)
             conn.sock.setblocking(False)
+            if isinstance(conn.sock, ssl.SSLSocket):
+                _say_that_it_ends(conn.sock)
+            conn.sock.shutdown(socket.SHUT_WR)
             self.poller.register(conn.sock, EVENT_READ, partial(self._linger, conn))
         except (OSError, ValueError):  # it is closed already
             self._end(conn)
@@ -91,3 +100,28 @@ class BitsWorker(ThreadWorker):  # type: ignore[misc]  # gunicorn brings no type
             self.poller.unregister(conn.sock)
         self.nr_conns -= 1
         conn.close()
+
+
+def _say_that_it_ends(connection: ssl.SSLSocket) -> None:
+    """TLS has a word for it; without it a client cannot tell an end from a cut."""
+    with suppress(OSError, ValueError):  # an SSLError is an OSError: nobody waits for the answer
+        connection.unwrap()
+
+
+class _OverTls:
+    """gunicorn's settings, for a connection that speaks TLS where others do not.
+
+    gunicorn itself has TLS at all addresses or at none, and reads the key for each connection.
+    """
+
+    is_ssl = True
+
+    def __init__(self, cfg: Any, context: ssl.SSLContext) -> None:
+        self._cfg = cfg
+        self._context = context
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._cfg, name)
+
+    def ssl_context(self, _cfg: Any, _make: Any) -> ssl.SSLContext:
+        return self._context

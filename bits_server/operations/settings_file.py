@@ -50,6 +50,8 @@ SERVER_KEYS: dict[str, Key] = {
     "workers": NUMBER,
     "threads": NUMBER,
     "trusted_proxies": TEXTS,
+    "tls_certificate": TEXT,
+    "tls_key": TEXT,
     "metrics_bind": TEXT,
     "log_level": one_of(LogLevel),
     "log_format": one_of(LogFormat),

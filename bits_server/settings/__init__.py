@@ -198,7 +198,8 @@ class VirtualDirectory:
 
 @dataclass(frozen=True, slots=True)
 class Settings:
-    """The whole server. ``bind`` and ``workers`` matter to ``bits-server serve`` only.
+    """The whole server. ``bind``, ``workers``, ``tls_certificate`` and ``tls_key`` matter to
+    ``bits-server serve`` only.
 
     ``metrics_bind``: the address of metrics and health; empty: nothing is counted.
     ``trusted_proxies``: whose X-Forwarded-* are believed: IP addresses, networks, or ``unix``.
@@ -209,6 +210,8 @@ class Settings:
     workers: int = 2
     threads: int = 16
     trusted_proxies: tuple[str, ...] = (UNIX,)
+    tls_certificate: str = ""
+    tls_key: str = ""
     metrics_bind: str = ""
     log_level: LogLevel = LogLevel.INFO
     log_format: LogFormat = LogFormat.HUMAN
@@ -237,6 +240,19 @@ class Settings:
             self.log_file == "" or self.log_file.startswith("/"),
             "log_file",
             "must be an absolute path, starting with /, or empty for standard error",
+            table="[server]",
+        )
+        for key in ("tls_certificate", "tls_key"):
+            require(
+                getattr(self, key) == "" or getattr(self, key).startswith("/"),
+                key,
+                "must be an absolute path, starting with /, or empty",
+                table="[server]",
+            )
+        require(
+            bool(self.tls_certificate) or not self.tls_key,
+            "tls_certificate",
+            "is missing, and must be given where tls_key is",
             table="[server]",
         )
         for proxy in self.trusted_proxies:

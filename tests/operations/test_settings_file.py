@@ -204,13 +204,14 @@ def test_the_server_table_is_read(tmp_path: Path) -> None:
         '[server]\nbind = ["[::]:80", "unix:/run/s"]\nworkers = 4\nthreads = 8\n'
         'trusted_proxies = ["127.0.0.1"]\nmetrics_bind = "fd://4"\n'
         'log_level = "debug"\nlog_format = "json"\n'
-        'log_file = "/var/log/bits"\n' + NEEDED
+        'log_file = "/var/log/bits"\ntls_certificate = "/etc/c"\ntls_key = "/etc/k"\n' + NEEDED
     )
     loaded = load(tmp_path, text)
     assert (loaded.bind, loaded.workers, loaded.threads) == (("[::]:80", "unix:/run/s"), 4, 8)
     assert (loaded.trusted_proxies, loaded.metrics_bind) == (("127.0.0.1",), "fd://4")
     assert (loaded.log_level, loaded.log_format) == (LogLevel.DEBUG, LogFormat.JSON)
     assert loaded.log_file == "/var/log/bits"
+    assert (loaded.tls_certificate, loaded.tls_key) == ("/etc/c", "/etc/k")
 
 
 class TestNotificationHeaders:
