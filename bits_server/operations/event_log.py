@@ -149,9 +149,16 @@ def _tell(
     *arguments: object,
     cause: BaseException | None = None,
 ) -> None:
-    if _log.isEnabledFor(level):
-        extra = {"event": event, "fields": fields}
-        _log.log(level, message, *arguments, extra=extra, exc_info=cause)
+    if not _log.isEnabledFor(level):
+        return
+    # Not by ``log``: looking for the line of source that calls costs as much as all the rest.
+    traceback = None if cause is None else (type(cause), cause, cause.__traceback__)
+    line = logging.getLogRecordFactory()(
+        _log.name, level, __file__, 0, message, arguments, traceback
+    )
+    line.event = event
+    line.fields = fields
+    _log.handle(line)
 
 
 def _tell_refusal(packet: str, fields: dict[str, Any] | AnsweredPacket, error: BitsError) -> None:

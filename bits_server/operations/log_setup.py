@@ -17,7 +17,24 @@ from bits_server.operations.event_log import fields_of
 from bits_server.sessions.observer import AnsweredPacket
 from bits_server.settings import LogFormat, Settings, SettingsError
 
-HUMAN = "%(asctime)s %(levelname)s %(message)s"
+
+class HumanFormatter(logging.Formatter):
+    """Local time, level, message; a traceback on lines of its own."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._second = (-1, "")  # the last one that was printed, and how
+
+    def format(self, record: logging.LogRecord) -> str:
+        second, text = self._second
+        if second != int(record.created):
+            second = int(record.created)
+            text = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(second))
+            self._second = (second, text)
+        line = f"{text},{int(record.msecs):03d} {record.levelname} {record.getMessage()}"
+        if record.exc_info:
+            line = f"{line}\n{self.formatException(record.exc_info)}"
+        return line
 
 
 class JsonFormatter(logging.Formatter):
@@ -60,9 +77,7 @@ def set_up_logging(
     """
     log = logging.getLogger("bits_server")
     handler = WatchedFileHandler(file) if file else logging.StreamHandler(sys.stderr)
-    handler.setFormatter(
-        JsonFormatter() if log_format is LogFormat.JSON else logging.Formatter(HUMAN)
-    )
+    handler.setFormatter(JsonFormatter() if log_format is LogFormat.JSON else HumanFormatter())
     for old in list(log.handlers):
         log.removeHandler(old)
         old.close()

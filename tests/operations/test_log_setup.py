@@ -13,7 +13,7 @@ import pytest
 
 from bits_server import LogFormat, LogLevel, Settings, SettingsError, VirtualDirectory
 from bits_server.operations.event_log import EventLog
-from bits_server.operations.log_setup import log_as_set, set_up_logging
+from bits_server.operations.log_setup import HumanFormatter, log_as_set, set_up_logging
 from bits_server.protocol.errors import AccessDenied, UnexpectedFailure
 from tests.operations.test_event_log import GUID, PACKET, SESSION
 
@@ -144,3 +144,16 @@ def test_a_file_that_cannot_be_written_is_named(log: logging.Logger, tmp_path: P
         log_as_set(settings_with(log_file=str(tmp_path / "missing" / "log")))
     assert (caught.value.table, caught.value.key) == ("[server]", "log_file")
     assert log.handlers == [], "what was set before stays"
+
+
+@pytest.mark.parametrize("created", [0.0, 1_700_000_000.9996, 1_700_000_000.0, 1_711_846_799.5])
+def test_a_line_for_people_is_as_the_standard_library_prints_it(created: float) -> None:
+    try:
+        raise ValueError("why")
+    except ValueError as error:
+        cause = (type(error), error, error.__traceback__)
+    record = logging.LogRecord("bits_server", logging.ERROR, "", 0, "%r ended", ("f",), cause)
+    record.created, record.msecs = created, (created - int(created)) * 1000
+    standard = logging.Formatter("%(asctime)s %(levelname)s %(message)s")
+    ours = HumanFormatter()
+    assert ours.format(record) == ours.format(record) == standard.format(record)
