@@ -45,6 +45,11 @@ class ContentRange:
         """Whether the last byte of the request entity is in this Fragment."""
         return self.last + 1 == self.total
 
+    @property
+    def is_whole(self) -> bool:
+        """Whether the Fragment is all of the request entity."""
+        return self.first == 0 and self.ends_entity
+
     @classmethod
     def parse(cls, text: str) -> ContentRange:
         """Read ``bytes FIRST-LAST/TOTAL``; ``bytes 0--1/0`` and ``bytes */0`` name an empty file.

@@ -11,7 +11,7 @@ import time
 import uuid
 from collections.abc import Callable, Iterator
 from contextlib import closing
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from bits_server.protocol.content_range import ContentRange
 from bits_server.protocol.errors import SessionNotFound
@@ -26,7 +26,8 @@ from bits_server.sessions import rules
 from bits_server.sessions.checksum import note_checksum
 from bits_server.sessions.notifying import Notifier
 from bits_server.sessions.observer import SessionObserver
-from bits_server.settings import Durability, NotifyAt, VirtualDirectory
+from bits_server.sessions.receiving import Receiver
+from bits_server.settings import Checksum, NotifyAt, VirtualDirectory
 from bits_server.storage.interface import (
     DestinationPath,
     Reply,
@@ -70,6 +71,7 @@ class SessionManager:
         self._observer = observer
         self._clock = clock
         self._notifier = notifier
+        self._receiver = Receiver(directory, has_application=notifier is not None)
 
     def create_session(
         self, destination: DestinationPath, uploader: Uploader, original_url: str = ""
@@ -104,16 +106,28 @@ class SessionManager:
         destination: DestinationPath,
         uploader: Uploader,
         blocks: Iterator[memoryview],
+        *,
+        is_here: bool = False,
     ) -> FragmentOutcome:
         """[MC-BUP] 3.2.5.2.6. Take the bytes that are new; tell the application when all are there.
 
         ``blocks`` are the bytes that ``content_range`` names; it raises where there are more or
-        fewer. Raises SessionNotFound, FragmentOutOfOrder, FragmentTooLarge, EntityTooLarge,
-        MalformedPacket, AccessDenied where the destination appeared meanwhile, and what
-        ``Notifier.settle`` raises.
+        fewer. ``is_here``: they need not be waited for. Raises SessionNotFound,
+        FragmentOutOfOrder, FragmentTooLarge, EntityTooLarge, MalformedPacket, AccessDenied where
+        the destination appeared meanwhile, and what ``Notifier.settle`` raises.
         """
+        if is_here and content_range.is_whole and self._notifier is None:
+            with self._store.locked(session_id) as session:
+                rules.refuse_stranger(session.record, destination, uploader.user)
+                received = self._receiver.receive_file(session, content_range, blocks)
+            self._observer.fragment_received(
+                self.directory.url, session.record, content_range, received
+            )
+            if session.record.is_complete:
+                self._refuse_occupied(destination)
+            return FragmentOutcome(received)
         with closing(self._open(session_id, destination, uploader)) as session:
-            received = self._receive(session, content_range, blocks)
+            received = self._receiver.receive(session, content_range, blocks)
             self._observer.fragment_received(
                 self.directory.url, session.record, content_range, received
             )
@@ -129,12 +143,17 @@ class SessionManager:
         session stays then.
         """
         try:
-            with closing(self._open(session_id, destination, uploader)) as session:
-                self._notify_before_close(session)
-                self._note_checksum(session)
-                with session.locked():
+            if self._notifier is None and self.directory.checksum is Checksum.NONE:
+                with self._store.locked(session_id) as session:
+                    rules.refuse_stranger(session.record, destination, uploader.user)
                     outcome = self._finish(session, session_id, destination)
-                self._observer.closed(self.directory.url, session.record, outcome)
+            else:
+                with closing(self._open(session_id, destination, uploader)) as session:
+                    self._notify_before_close(session)
+                    self._note_checksum(session)
+                    with session.locked():
+                        outcome = self._finish(session, session_id, destination)
+            self._observer.closed(self.directory.url, session.record, outcome)
         except SessionNotFound:
             closed = self._store.closed_record(session_id)
             if closed is None:
@@ -155,7 +174,7 @@ class SessionManager:
     ) -> int:
         """The next expected byte, to be told with a refusal. Raises SessionNotFound."""
         with closing(self._open(session_id, destination, uploader)) as session:
-            self._secure_fragment(session)
+            self._receiver.secure(session)
             return session.received_length()
 
     def open_reply(self, session_id: SessionId, uploader: Uploader) -> Reply:
@@ -182,49 +201,6 @@ class SessionManager:
             raise
         return session
 
-    def _receive(
-        self, session: StoredSession, content_range: ContentRange, blocks: Iterator[memoryview]
-    ) -> int:
-        rules.refuse_oversized(content_range, self.directory)
-        if session.record.total is None:
-            with session.locked():
-                self._settle_total(session, content_range)
-        assert session.record.total is not None
-        rules.refuse_changed_total(content_range, session.record.total)
-        self._refuse_gap(session, content_range)
-        if session.record.is_complete:
-            for _ in blocks:  # to have read the body, and to have found it well formed
-                pass
-            return session.received_length()
-        at = content_range.first
-        for block in blocks:
-            received = session.append(block, at)
-            at += len(block)
-        if content_range.total == 0:
-            received = session.append(b"", 0)  # the empty file has no block that would make it
-        self._secure_fragment(session)
-        if received == content_range.total:
-            with session.locked():
-                self._mark_complete(session)
-        return received
-
-    def _settle_total(self, session: StoredSession, content_range: ContentRange) -> None:
-        """The first Fragment says how long the file is, before its first byte is kept."""
-        if session.record.total is None:
-            self._refuse_gap(session, content_range)
-            session.reserve(content_range.total)
-            session.save(replace(session.record, total=content_range.total))
-
-    def _refuse_gap(self, session: StoredSession, content_range: ContentRange) -> None:
-        if content_range.first:  # the first Fragment leaves none, and need not look
-            rules.refuse_gap(content_range, session.received_length())
-
-    def _mark_complete(self, session: StoredSession) -> None:
-        if not session.record.is_complete:
-            # An application may take the entity away: then nothing else says that it was here.
-            lasting = self._notifier is not None
-            session.save(replace(session.record, is_complete=True), lasting=lasting)
-
     def _finish_receiving(self, session: StoredSession, destination: DestinationPath) -> str | None:
         """What follows on the last byte, and again on each repetition; the URL of the reply."""
         if not session.record.is_complete:
@@ -245,8 +221,8 @@ class SessionManager:
             return
         with session.locked():
             if session.record.total == session.received_length():
-                self._mark_complete(session)
-            state = session.record.state
+                self._receiver.mark_complete(session)
+            state = _state(session)
         if state is SessionState.RECEIVING:
             return  # an incomplete upload is nobody's business
         if state is SessionState.OPENED:
@@ -260,18 +236,13 @@ class SessionManager:
         if is_whole and not rules.is_handed_over(record):
             note_checksum(session, self.directory.checksum)
 
-    def _secure_fragment(self, session: StoredSession) -> None:
-        """Before an Ack tells the next expected byte, where the settings ask for that."""
-        if self.directory.durability is Durability.FRAGMENT and not session.record.is_complete:
-            session.make_durable()
-
     def _finish(
         self, session: StoredSession, session_id: SessionId, destination: DestinationPath
     ) -> str:
         if session.record.total == session.received_length():
-            self._mark_complete(session)  # the last Fragment died after its last byte
+            self._receiver.mark_complete(session)  # the last Fragment died after its last byte
         is_handed_over = rules.is_handed_over(session.record)
-        action = (ON_CLOSE_HANDED_OVER if is_handed_over else ON_CLOSE)[session.record.state]
+        action = (ON_CLOSE_HANDED_OVER if is_handed_over else ON_CLOSE)[_state(session)]
         outcome = action.value
         closed = self._store.closed_record(session_id)
         if closed is not None and session.last_progress() <= closed.closed:  # no byte came since
@@ -293,3 +264,11 @@ class SessionManager:
     def _refuse_occupied(self, destination: DestinationPath) -> None:
         state = self._store.examine(destination)
         rules.refuse_occupied(state, may_overwrite=self.directory.allow_overwrites)
+
+
+def _state(session: StoredSession) -> SessionState:
+    """That of the record; but bytes of which a crash lost the length are no file."""
+    state = session.record.state
+    if state is SessionState.OPENED and session.received_length():
+        return SessionState.RECEIVING
+    return state

@@ -21,6 +21,7 @@ import shutil
 import time
 import uuid
 from collections.abc import Iterator
+from contextlib import closing, contextmanager
 
 from bits_server.protocol.session_id import SessionId
 from bits_server.storage.destination_tree import DestinationTree
@@ -161,8 +162,18 @@ class FilesystemStore(SweepableFolder):
             raise
 
     def open(self, session_id: SessionId) -> FolderSession:
-        path = self._path(session_id)
-        return FolderSession(path, self._rules, self._tree, self._admission, self._keep_closed)
+        session = self._session(session_id)
+        try:
+            session.read()
+        except BaseException:
+            session.close()
+            raise
+        return session
+
+    @contextmanager
+    def locked(self, session_id: SessionId) -> Iterator[FolderSession]:
+        with closing(self._session(session_id)) as session, session.locked():
+            yield session
 
     def session_ids(self) -> Iterator[SessionId]:
         return (session_id for session_id, _ in self.progress())
@@ -201,6 +212,10 @@ class FilesystemStore(SweepableFolder):
             if self._rules.sync_on_close:
                 os.fsync(parent)
             return True
+
+    def _session(self, session_id: SessionId) -> FolderSession:
+        path = self._path(session_id)
+        return FolderSession(path, self._rules, self._tree, self._admission, self._keep_closed)
 
     def _make_session_folder(self, path: str) -> None:
         mode = folder_mode(self._rules.session_mode)

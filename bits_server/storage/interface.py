@@ -138,6 +138,9 @@ class StoredSession(Protocol):
         FragmentOutOfOrder where ``at`` is after the received length, and SessionNotFound.
         """
 
+    def write(self, block: Buffer, at: int) -> int:
+        """As ``append``, which it is made of. Only under the lock."""
+
     def last_progress(self) -> float:
         """When bytes were last taken, or the session was made; seconds since 1970."""
 
@@ -182,6 +185,9 @@ class SessionStore(Protocol):
 
     def open(self, session_id: SessionId) -> StoredSession:
         """The session of that name. Raises SessionNotFound, for a wreck SessionBroken."""
+
+    def locked(self, session_id: SessionId) -> AbstractContextManager[StoredSession]:
+        """Open the session under its lock: its record is read once. Raises as ``open``."""
 
     def session_ids(self) -> Iterator[SessionId]:
         """Every session there is, in no order."""

@@ -112,18 +112,21 @@ class MemorySession:
 
     def append(self, block: Buffer, at: int) -> int:
         with self.locked():
-            received = self.received_length()
-            if self.record.is_complete:
-                return received
-            entity = bytearray() if self._kept.entity is None else self._kept.entity
-            if received < at:
-                raise FragmentOutOfOrder(f"the Fragment's next byte is {at}, not {received}")
-            missing = memoryview(block)[received - at :]
+            return self.write(block, at)
+
+    def write(self, block: Buffer, at: int) -> int:
+        assert self._has_lock, "only under the lock of the session"
+        received = self.received_length()
+        if self.record.is_complete:
+            return received
+        entity = bytearray() if self._kept.entity is None else self._kept.entity
+        if received < at:
+            raise FragmentOutOfOrder(f"the Fragment's next byte is {at}, not {received}")
+        if missing := memoryview(block)[received - at :]:
             entity += missing
-            self._kept.entity = entity
-            if missing:
-                self._kept.progress = time.time()
-            return len(entity)
+            self._kept.progress = time.time()
+        self._kept.entity = entity
+        return len(entity)
 
     def last_progress(self) -> float:
         return self._kept.progress
@@ -212,6 +215,11 @@ class MemoryStore:
         if kept is None:
             raise SessionNotFound("no session has this id")
         return MemorySession(self, session_id, kept)
+
+    @contextmanager
+    def locked(self, session_id: SessionId) -> Iterator[MemorySession]:
+        with (session := self.open(session_id)).locked():
+            yield session
 
     def session_ids(self) -> Iterator[SessionId]:
         return iter(list(self.sessions))

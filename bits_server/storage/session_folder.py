@@ -53,6 +53,8 @@ from bits_server.storage.session_parts import (
 class FolderSession:
     """A StoredSession of the file store. Not to be shared between threads."""
 
+    record: SessionRecord
+
     def __init__(
         self,
         path: str,
@@ -61,7 +63,7 @@ class FolderSession:
         admission: Admission,
         keep_closed: Callable[[ClosedRecord], None],
     ) -> None:
-        """Open the folder ``path``. Raises SessionNotFound."""
+        """Open the folder ``path``; the record is not read yet. Raises SessionNotFound."""
         self._path = path
         self._rules = rules
         self._tree = tree
@@ -71,11 +73,10 @@ class FolderSession:
             self._folder = os.open(path, FOLDER | os.O_NOFOLLOW)
         except (FileNotFoundError, NotADirectoryError) as error:
             raise SessionNotFound("no session has this id") from error
-        try:
-            self.record = read_record(self._folder)
-        except BaseException:
-            os.close(self._folder)
-            raise
+
+    def read(self) -> None:
+        """Read the record. Raises SessionBroken."""
+        self.record = read_record(self._folder)
 
     def close(self) -> None:
         os.close(self._folder)
@@ -83,7 +84,7 @@ class FolderSession:
     @contextmanager
     def locked(self) -> Iterator[None]:
         with self._flock():
-            self.record = read_record(self._folder)
+            self.read()
             yield
 
     @contextmanager
@@ -121,18 +122,24 @@ class FolderSession:
 
     def append(self, block: Buffer, at: int) -> int:
         with self._flock():
-            entity = self._open_for_writing()
-            if entity is None:  # the application took it away
-                return self.received_length()
             try:
-                received = os.fstat(entity).st_size
-                if received < at:
-                    return self._refuse_gap(received, at)
-                missing = memoryview(block)[received - at :]
-                write_all(entity, missing, received)
-                return received + len(missing)
-            finally:
-                os.close(entity)
+                entity = os.open(REQUEST, os.O_WRONLY | FILE, dir_fd=self._folder)
+            except FileNotFoundError:
+                self.read()
+                return self.write(block, at)
+            return self._write(entity, block, at)
+
+    def write(self, block: Buffer, at: int) -> int:
+        if self.record.is_complete:  # the application may have taken the entity away
+            return self.received_length()
+        flags = os.O_WRONLY | os.O_CREAT | FILE
+        entity = os.open(REQUEST, flags, self._rules.session_mode, dir_fd=self._folder)
+        try:
+            give_to_session_group(entity, self._rules, self._rules.session_mode)
+        except BaseException:
+            os.close(entity)
+            raise
+        return self._write(entity, block, at)
 
     def last_progress(self) -> float:
         return last_written(self._folder)
@@ -231,25 +238,20 @@ class FolderSession:
         if (mine.st_dev, mine.st_ino) != (named.st_dev, named.st_ino):
             raise SessionNotFound("the session was removed meanwhile")
 
-    def _open_for_writing(self) -> int | None:
-        """Open, or make, the request entity; None where it is complete and was taken away."""
-        flags = os.O_WRONLY | FILE
+    def _write(self, entity: int, block: Buffer, at: int) -> int:
+        """Write what is missing, and close the entity."""
         try:
-            return os.open(REQUEST, flags, dir_fd=self._folder)
-        except FileNotFoundError:
-            self.record = read_record(self._folder)
-            if self.record.is_complete:
-                return None
-        entity = os.open(REQUEST, flags | os.O_CREAT, self._rules.session_mode, dir_fd=self._folder)
-        try:
-            give_to_session_group(entity, self._rules, self._rules.session_mode)
-        except BaseException:
+            received = os.fstat(entity).st_size
+            if received < at:
+                return self._refuse_gap(received, at)
+            missing = memoryview(block)[received - at :]
+            write_all(entity, missing, received)
+            return received + len(missing)
+        finally:
             os.close(entity)
-            raise
-        return entity
 
     def _refuse_gap(self, received: int, at: int) -> int:
-        self.record = read_record(self._folder)
+        self.read()
         if self.record.is_complete:
             return self.received_length()
         raise FragmentOutOfOrder(f"the Fragment's next byte is {at}, received are {received}")

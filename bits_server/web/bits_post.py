@@ -142,6 +142,7 @@ class BitsPost:
                 destination,
                 uploader,
                 body.blocks(content_range.length),
+                is_here=content_range.is_whole and body.is_here(),
             )
             return Ack(
                 session_id=session_text,

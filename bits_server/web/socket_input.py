@@ -8,7 +8,11 @@ connection finds the next request where it begins.
 
 from __future__ import annotations
 
+import fcntl
+import socket
+import termios
 import threading
+from array import array
 from typing import Any
 
 BUFFER_BYTES = 1 << 20
@@ -55,6 +59,11 @@ class SocketInput:
             filled += received
         return block[:filled]
 
+    def is_here(self, size: int) -> bool:
+        """Whether the next ``size`` bytes can be read without waiting for the client."""
+        size -= self._unreader.buf.getbuffer().nbytes
+        return size <= 0 or size <= _waiting_bytes(self._unreader.sock)
+
     def _take_read_ahead(self, block: memoryview) -> int:
         """What came with the head, and was read with it. Behind it may be the next request."""
         ahead: int = min(self._unreader.buf.getbuffer().nbytes, len(block))
@@ -78,6 +87,13 @@ def socket_input(environ: dict[str, Any], length: int) -> SocketInput | None:
     if not is_known or body.failed or body.reader.length != length:
         return None
     return SocketInput(body)
+
+
+def _waiting_bytes(connection: socket.socket) -> int:
+    """How many bytes the kernel has of a connection."""
+    count = array("i", [0])
+    fcntl.ioctl(connection, termios.FIONREAD, count)
+    return count[0]
 
 
 def _is_known(thing: object, module: str, name: str, attributes: set[str]) -> bool:

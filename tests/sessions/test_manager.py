@@ -49,6 +49,7 @@ class Upload:
         self.uploader = ANYONE
         self.destination = DESTINATION
         self.session_id = SessionId.parse("{5E53C221-F2D6-4BF2-B994-1DC43CEACA8D}")
+        self.is_here = False  # the bytes of its Fragments: they need not be waited for
 
     def create(self) -> SessionId:
         self.session_id = self.manager.create_session(self.destination, self.uploader)
@@ -62,7 +63,12 @@ class Upload:
     ) -> int:
         content_range = ContentRange(first, first + len(body) - 1, total)
         outcome = self.manager.receive_fragment(
-            self.session_id, content_range, self.destination, self.uploader, blocks
+            self.session_id,
+            content_range,
+            self.destination,
+            self.uploader,
+            blocks,
+            is_here=self.is_here,
         )
         assert outcome.reply_url is None, "nobody is there who would reply"
         return outcome.received_length
@@ -87,12 +93,16 @@ class Upload:
 UploadMaker = Callable[..., Upload]
 
 
-@pytest.fixture
-def make_upload(stage: StoreStage, observer: RecordingObserver) -> UploadMaker:
+@pytest.fixture(params=[False, True], ids=["awaited", "here"])
+def make_upload(
+    stage: StoreStage, observer: RecordingObserver, request: pytest.FixtureRequest
+) -> UploadMaker:
     """An upload to a virtual directory with these settings."""
 
     def make(**settings: Any) -> Upload:
-        return Upload(stage, observer, **settings)
+        upload = Upload(stage, observer, **settings)
+        upload.is_here = request.param
+        return upload
 
     return make
 
@@ -212,6 +222,23 @@ def test_a_body_that_breaks_after_its_last_byte_does_not_make_it_complete(
     assert upload.received_length() == len(CONTENT)
     upload.close()
     assert stage.files() == {"f.bin": CONTENT}, "every byte is there: Close-Session publishes"
+
+
+def test_bytes_whose_length_a_crash_lost_are_no_file(upload: Upload, stage: StoreStage) -> None:
+    """Neither that file nor an empty one is made of them, and the upload may go on."""
+    with stage.open(upload.session_id) as session, session.locked():
+        session.write(CONTENT, 0)
+    assert upload.received_length() == len(CONTENT)
+    upload.close()
+    assert stage.files() == {}
+
+
+def test_an_upload_goes_on_after_a_crash_lost_its_length(upload: Upload, stage: StoreStage) -> None:
+    with stage.open(upload.session_id) as session, session.locked():
+        session.write(CONTENT[:100], 0)
+    assert upload.send(0, CONTENT) == len(CONTENT)
+    upload.close()
+    assert stage.files() == {"f.bin": CONTENT}
 
 
 @pytest.mark.parametrize("first", [0, 40, 99])
@@ -520,6 +547,8 @@ def test_a_cancelled_session_leaves_nothing(
 
 
 def test_a_cancel_in_the_middle_of_a_fragment_ends_it(upload: Upload, stage: StoreStage) -> None:
+    upload.is_here = False
+
     def cancelled() -> Iterator[memoryview]:
         yield memoryview(CONTENT)[:100]
         upload.cancel()
@@ -535,6 +564,7 @@ def test_a_cancel_in_the_middle_of_a_fragment_ends_it(upload: Upload, stage: Sto
 def test_a_cancel_just_before_a_fragment_is_read_is_no_gap(
     upload: Upload, monkeypatch: pytest.MonkeyPatch, first: int
 ) -> None:
+    upload.is_here = False
     upload.send(0, CONTENT[:100])
     store = _store_of(upload)
     real_open = store.open

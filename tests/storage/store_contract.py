@@ -148,6 +148,30 @@ class StoreContract(ABC):
             with pytest.raises(SessionNotFound), session.locked():
                 raise AssertionError("the lock of a wreck was given")
 
+    def test_a_session_opened_under_its_lock_knows_its_record_and_takes_bytes(
+        self, stage: StoreStage
+    ) -> None:
+        session_id = stage.create()
+        with stage.store.locked(session_id) as session:
+            assert session.write(b"abcdef", 0) == 6
+            assert session.write(b"efgh", 4) == 8
+            with pytest.raises(FragmentOutOfOrder):
+                session.write(b"x", 9)
+            _complete(session)
+            assert session.write(b"abcdefgh", 0) == 8
+        with stage.open(session_id) as session:
+            assert (session.record.total, session.record.is_complete) == (8, True)
+        assert _content(stage, session_id) == b"abcdefgh"
+
+    def test_no_session_that_is_unknown_or_a_wreck_is_opened_under_its_lock(
+        self, stage: StoreStage
+    ) -> None:
+        session_id = stage.create()
+        stage.break_record(session_id)
+        for each in (session_id, SessionId(uuid.uuid4())):
+            with pytest.raises(SessionNotFound), stage.store.locked(each):
+                raise AssertionError("it was opened")
+
     def test_an_error_under_the_lock_gives_it_back(self, stage: StoreStage) -> None:
         session_id = stage.create()
         with stage.open(session_id) as session:

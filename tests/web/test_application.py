@@ -94,7 +94,7 @@ def test_a_gap_of_a_session_that_was_removed_meanwhile_is_an_unknown_session(
     """A 416 without the next expected byte would leave a client at a loss."""
     assert_success(client.create())
 
-    def remove_and_refuse(*_: object) -> None:
+    def remove_and_refuse(*_: object, **__: object) -> None:
         shutil.rmtree(folder / "BITS-Sessions" / client.session_id)
         raise FragmentOutOfOrder("a Cancel came between two looks")
 
