@@ -46,11 +46,11 @@ class DestinationTree:
         """Also the identity of the folder that the destination must not leave."""
         fd = os.open(self._root, FOLDER)
         try:
-            base = _identity(os.fstat(fd))
+            base = identity(os.fstat(fd))
             for number, segment in enumerate(destination.segments[:-1]):
                 if number < destination.home:
                     below = self._enter_home(segment, fd, create=create)
-                    base = _identity(os.fstat(below))
+                    base = identity(os.fstat(below))
                 else:
                     may_create = create and self._create_folders
                     below = self._enter(segment, fd, base, create=may_create)
@@ -139,13 +139,13 @@ class DestinationTree:
         By identity and not by name: it holds whatever is renamed, linked or mounted meanwhile.
         """
         private = self._private_identity()
-        here, found = os.dup(fd), _identity(os.fstat(fd))
+        here, found = os.dup(fd), identity(os.fstat(fd))
         try:
             while found != base:
                 above = os.open("..", _ABOVE, dir_fd=here)
                 os.close(here)
                 here, below = above, found
-                found = _identity(os.fstat(here))
+                found = identity(os.fstat(here))
                 if below == private or found == below:  # the top of the file system is its own ..
                     raise MalformedPacket("a link leads out of the virtual directory")
         finally:
@@ -153,7 +153,7 @@ class DestinationTree:
 
     def _private_identity(self) -> tuple[int, int] | None:
         try:
-            return _identity(os.stat(self._private))
+            return identity(os.stat(self._private))
         except FileNotFoundError:
             return None  # somebody tidied it away; nothing leads into it then
 
@@ -200,5 +200,5 @@ def _has_name(name: str, folder: int) -> bool:
     return True
 
 
-def _identity(status: os.stat_result) -> tuple[int, int]:
+def identity(status: os.stat_result) -> tuple[int, int]:
     return status.st_dev, status.st_ino

@@ -24,7 +24,7 @@ from bits_server.protocol.errors import (
     SessionNotFound,
 )
 from bits_server.storage import replies
-from bits_server.storage.destination_tree import DestinationTree
+from bits_server.storage.destination_tree import DestinationTree, identity
 from bits_server.storage.disk import (
     FILE,
     FOLDER,
@@ -73,6 +73,7 @@ class FolderSession:
             self._folder = os.open(path, FOLDER | os.O_NOFOLLOW)
         except (FileNotFoundError, NotADirectoryError) as error:
             raise SessionNotFound("no session has this id") from error
+        self._identity: tuple[int, int] | None = None  # of the folder: it never changes
 
     def read(self) -> None:
         """Read the record. Raises SessionBroken."""
@@ -230,12 +231,13 @@ class FolderSession:
 
     def _refuse_if_removed(self) -> None:
         """A Cancel, a Close or the clean-up may have had the lock before us."""
-        mine = os.fstat(self._folder)
+        if self._identity is None:
+            self._identity = identity(os.fstat(self._folder))
         try:
             named = os.stat(self._path, follow_symlinks=False)
         except FileNotFoundError as error:
             raise SessionNotFound("the session was removed meanwhile") from error
-        if (mine.st_dev, mine.st_ino) != (named.st_dev, named.st_ino):
+        if identity(named) != self._identity:
             raise SessionNotFound("the session was removed meanwhile")
 
     def _write(self, entity: int, block: Buffer, at: int) -> int:

@@ -9,6 +9,7 @@ connection finds the next request where it begins.
 from __future__ import annotations
 
 import fcntl
+import os
 import socket
 import termios
 import threading
@@ -46,7 +47,7 @@ class SocketInput:
         filled = self._take_read_ahead(block)
         while filled < size:
             try:
-                received = self._unreader.sock.recv_into(block[filled:])
+                received = _receive(self._unreader.sock, block[filled:])
             except OSError as error:
                 self._body.failed = True  # gunicorn's word for: close this connection
                 if not filled:
@@ -87,6 +88,14 @@ def socket_input(environ: dict[str, Any], length: int) -> SocketInput | None:
     if not is_known or body.failed or body.reader.length != length:
         return None
     return SocketInput(body)
+
+
+def _receive(connection: socket.socket, block: memoryview) -> int:
+    """As ``recv_into``, but without a poll where bytes are waiting. Raises OSError."""
+    try:
+        return os.readv(connection.fileno(), [block])
+    except BlockingIOError:
+        return connection.recv_into(block)
 
 
 def _waiting_bytes(connection: socket.socket) -> int:
