@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import mmap
 import socket
 import ssl
 from collections.abc import Callable
@@ -89,21 +90,49 @@ def test_the_blocks_of_a_large_body_are_the_body(path: Path_) -> None:
     with gunicorn_connection() as (server, client), sending(client, [head(len(content)) + content]):
         received = b""
         for block in RequestBody(path(server.next_environ())).blocks(len(content)):
-            assert len(block) <= BLOCK_BYTES
+            assert len(block) <= BUFFER_BYTES
             received += block
         assert received == content
 
 
-def test_the_buffer_is_the_same_for_every_request_of_a_thread() -> None:
+def test_requests_one_after_the_other_have_the_same_buffer() -> None:
     with gunicorn_connection() as (server, client):
         buffers = set()
         for _ in range(2):
             client.sendall(head(5) + b"abcde")
-            (block,) = RequestBody(fast(server.next_environ())).blocks(5)
+            body = RequestBody(fast(server.next_environ()))
+            (block,) = body.blocks(5)
             buffers.add(id(block.obj))
-            assert isinstance(block.obj, bytearray)
+            assert isinstance(block.obj, mmap.mmap)
             assert len(block.obj) == BUFFER_BYTES
+            assert body.drain(0)
     assert len(buffers) == 1
+
+
+def test_requests_at_the_same_time_have_buffers_of_their_own() -> None:
+    with gunicorn_connection() as (server, client), gunicorn_connection() as (other, late):
+        client.sendall(head(5) + b"abcde")
+        body = RequestBody(fast(server.next_environ()))
+        block = next(body.blocks(5))
+        late.sendall(head(5) + b"fghij")
+        second = RequestBody(fast(other.next_environ()))
+        assert bytes(next(second.blocks(5))) == b"fghij"
+        assert bytes(block) == b"abcde"
+        assert body.drain(0)
+        assert second.drain(0)
+
+
+def test_a_request_that_goes_on_after_its_buffer_was_given_back_takes_another() -> None:
+    """So a packet that is refused in mid-body overwrites nobody's bytes."""
+    content = bytes(range(256)) * 4
+    with gunicorn_connection() as (server, client), gunicorn_connection() as (other, late):
+        client.sendall(head(len(content)) + content)
+        body = RequestBody(fast(server.next_environ()))
+        assert not body.drain(0), "there is more"
+        late.sendall(head(5) + b"fghij")
+        second = next(RequestBody(fast(other.next_environ())).blocks(5))
+        assert b"".join(map(bytes, body.blocks(len(content)))) == content
+        assert bytes(second) == b"fghij"
 
 
 @each_path
