@@ -55,6 +55,7 @@ from bits_server.storage.session_parts import (
     RECORD,
     REMOVED_PREFIX,
     give_to_session_group,
+    print_record,
 )
 from bits_server.storage.sweeping import SweepableFolder
 
@@ -233,7 +234,7 @@ class FilesystemStore(SweepableFolder):
             flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | FILE
             fd = os.open(RECORD, flags, PRIVATE_MODE, dir_fd=folder)
             try:
-                write_all(fd, record.to_json(), 0)
+                write_all(fd, print_record(record), 0)
                 if self._rules.sync_each_fragment:
                     os.fsync(fd)
             finally:

@@ -46,6 +46,7 @@ from bits_server.storage.session_parts import (
     discard_removed,
     give_to_session_group,
     last_written,
+    print_record,
     read_record,
 )
 
@@ -217,7 +218,7 @@ class FolderSession:
             self._keep_closed(closed)
 
     def _save(self, record: SessionRecord, *, sync: bool) -> None:
-        replace_file(RECORD, record.to_json(), self._folder, PRIVATE_MODE, sync=sync)
+        replace_file(RECORD, print_record(record), self._folder, PRIVATE_MODE, sync=sync)
         self.record = record
 
     @contextmanager

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import shutil
-from functools import lru_cache
 
 from bits_server.storage.disk import DiskRules, read_file
 from bits_server.storage.interface import SessionBroken
@@ -17,18 +16,37 @@ REMOVED_PREFIX = ".removed-"
 PRIVATE_MODE = 0o600
 
 
-# A packet reads the record up to three times, and mostly finds the bytes of the last time.
-_parsed = lru_cache(maxsize=256)(SessionRecord.from_json)
+# What was read or written last, and what it says: the next packet mostly finds these bytes again.
+_known: dict[bytes, SessionRecord] = {}
+_KNOWN_RECORDS = 256
 
 
 def read_record(folder: int) -> SessionRecord:
     """The record in an open session folder. Raises SessionBroken where there is none."""
     try:
-        return _parsed(read_file(RECORD, folder))
+        text = read_file(RECORD, folder)
+        record = _known.get(text)
+        if record is None:
+            record = SessionRecord.from_json(text)
+            _remember(text, record)
+        return record
     except FileNotFoundError as error:
         raise SessionBroken("the session has no record: it was never wholly made") from error
     except RecordUnreadable as error:
         raise SessionBroken(f"session.json cannot be read: {error}") from error
+
+
+def print_record(record: SessionRecord) -> bytes:
+    """What is going to be in ``session.json``."""
+    text = record.to_json()
+    _remember(text, record)
+    return text
+
+
+def _remember(text: bytes, record: SessionRecord) -> None:
+    if len(_known) >= _KNOWN_RECORDS:
+        _known.clear()
+    _known[text] = record
 
 
 def last_written(folder: int) -> float:
