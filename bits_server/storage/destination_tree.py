@@ -64,6 +64,8 @@ class DestinationTree:
 
     def examine(self, destination: DestinationPath) -> DestinationState:
         """What stands at the destination, or keeps a file from being put there."""
+        if len(destination.segments) == 1 and not _is_there(self._root, destination.segments[0]):
+            return DestinationState.FREE  # mostly: known without opening a folder
         try:
             with self._parent_and_base(destination) as (parent, base):
                 return self._state_of(destination, parent, base)
@@ -195,6 +197,14 @@ class _NoHome(PathNotFound):
 def _has_name(name: str, folder: int) -> bool:
     try:
         os.lstat(name, dir_fd=folder)
+    except FileNotFoundError:
+        return False
+    return True
+
+
+def _is_there(folder: str, name: str) -> bool:
+    try:
+        os.lstat(f"{folder}/{name}")
     except FileNotFoundError:
         return False
     return True

@@ -49,8 +49,8 @@ def write_all(fd: int, block: Buffer, at: int) -> None:
         at += written
 
 
-def read_file(name: str, folder: int) -> bytes:
-    """The content of a small file. Raises OSError."""
+def read_file(name: str, folder: int | None = None) -> bytes:
+    """The content of a small file, in an open folder or by its path. Raises OSError."""
     fd = os.open(name, os.O_RDONLY | FILE, dir_fd=folder)
     try:
         content = os.read(fd, SMALL_FILE_BYTES)

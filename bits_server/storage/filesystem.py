@@ -185,15 +185,9 @@ class FilesystemStore(SweepableFolder):
 
     def closed_record(self, session_id: SessionId) -> ClosedRecord | None:
         try:
-            folder = os.open(self._closed, FOLDER)
-        except FileNotFoundError:
-            return None
-        try:
-            record = ClosedRecord.from_json(read_file(str(session_id), folder))
+            record = ClosedRecord.from_json(read_file(f"{self._closed}/{session_id}"))
         except (FileNotFoundError, RecordUnreadable):
             return None
-        finally:
-            os.close(folder)
         return record if time.time() - record.closed < CLOSED_RECORD_SECONDS else None
 
     def examine(self, destination: DestinationPath) -> DestinationState:
@@ -227,19 +221,22 @@ class FilesystemStore(SweepableFolder):
             os.mkdir(path, mode)
 
     def _fill(self, path: str, record: SessionRecord) -> None:
+        sync, group = self._rules.sync_each_fragment, self._rules.session_group
+        # No rename needed: nobody knows the id yet.
+        flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | FILE
+        fd = os.open(f"{path}/{RECORD}", flags, PRIVATE_MODE)
+        try:
+            write_all(fd, print_record(record), 0)
+            if sync:
+                os.fsync(fd)
+        finally:
+            os.close(fd)
+        if not sync and group is None:
+            return
         folder = os.open(path, FOLDER | os.O_NOFOLLOW)
         try:
             give_to_session_group(folder, self._rules, folder_mode(self._rules.session_mode))
-            # No rename needed: nobody knows the id yet.
-            flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | FILE
-            fd = os.open(RECORD, flags, PRIVATE_MODE, dir_fd=folder)
-            try:
-                write_all(fd, print_record(record), 0)
-                if self._rules.sync_each_fragment:
-                    os.fsync(fd)
-            finally:
-                os.close(fd)
-            if self._rules.sync_each_fragment:
+            if sync:
                 os.fsync(folder)
                 self._sync_sessions_folder()
         finally:

@@ -64,9 +64,10 @@ class Publication:
             status = os.fstat(entity)
             if status.st_size != self._record.total:
                 raise EntityVanished(f"the request entity has {status.st_size} bytes now")
-            if not self._is_there_already(status):
-                self._refuse_what_cannot_be_replaced(overwrite=overwrite)
-                self._give_to_readers(entity)
+            standing = self._standing()
+            if not self._is_there_already(status, standing):
+                _refuse_what_cannot_be_replaced(standing, overwrite=overwrite)
+                self._give_to_readers(entity, status)
                 try:
                     self._publish(entity, overwrite=overwrite)
                 except (OSError, BitsError):
@@ -79,22 +80,12 @@ class Publication:
         if self._rules.sync_on_close:
             os.fsync(self._parent)
 
-    def _is_there_already(self, entity: os.stat_result) -> bool:
+    def _is_there_already(self, entity: os.stat_result, standing: os.stat_result | None) -> bool:
         """Whether the entity, or the copy that the record names, got there before a crash."""
-        standing = self._standing()
         if standing is None or standing.st_size != self._record.total:
             return False
         copy = (self._record.publishing_device, self._record.publishing_inode)
         return (standing.st_dev, standing.st_ino) in ((entity.st_dev, entity.st_ino), copy)
-
-    def _refuse_what_cannot_be_replaced(self, *, overwrite: bool) -> None:
-        standing = self._standing()
-        if standing is None:
-            return
-        if stat.S_ISDIR(standing.st_mode):
-            raise MalformedPacket("the destination is a folder")
-        if not overwrite:
-            raise AccessDenied("the destination exists and allow_overwrites is off")
 
     def _standing(self) -> os.stat_result | None:
         try:
@@ -102,11 +93,11 @@ class Publication:
         except FileNotFoundError:
             return None
 
-    def _give_to_readers(self, fd: int) -> None:
+    def _give_to_readers(self, fd: int, status: os.stat_result) -> None:
         """Set mode and group before anyone can see the file."""
         parent = os.fstat(self._parent)
         group = parent.st_gid if parent.st_mode & stat.S_ISGID else os.getegid()
-        if os.fstat(fd).st_gid != group:
+        if status.st_gid != group:
             try:
                 os.fchown(fd, -1, group)
             except PermissionError:
@@ -143,7 +134,7 @@ class Publication:
             while block := os.pread(entity, COPY_BYTES, at):
                 write_all(copy, block, at)
                 at += len(block)
-            self._give_to_readers(copy)
+            self._give_to_readers(copy, os.fstat(copy))
             if self._rules.sync_on_close:
                 os.fsync(copy)
             self._announce(os.fstat(copy))
@@ -179,3 +170,12 @@ class Publication:
             publishing_name=self._hidden,
         )
         self._save(self._record)
+
+
+def _refuse_what_cannot_be_replaced(standing: os.stat_result | None, *, overwrite: bool) -> None:
+    if standing is None:
+        return
+    if stat.S_ISDIR(standing.st_mode):
+        raise MalformedPacket("the destination is a folder")
+    if not overwrite:
+        raise AccessDenied("the destination exists and allow_overwrites is off")
