@@ -16,6 +16,7 @@ from bits_server.settings import (
     NotificationHeader,
     NotificationType,
     NotifyAt,
+    Secret,
     Settings,
     SettingsError,
     VirtualDirectory,
@@ -65,6 +66,9 @@ def test_all_but_url_and_path_has_a_default() -> None:
         "basic_without_tls": False,
         "allow": ("*",),
         "groups_file": None,
+        "user_header": "X-Remote-User",
+        "certificate_header": "X-Client-Subject",
+        "proxy_secret": None,
     }
 
 
@@ -128,6 +132,9 @@ ACCEPTED: dict[str, list[Any]] = {
     "htpasswd_file": [None, "/etc/bits-server/users"],
     "allow": [("*",)],
     "groups_file": [None, "/etc/bits-server/groups"],
+    "user_header": ["X-Remote-User", "Remote-User", "x"],
+    "certificate_header": ["X-Client-Subject", "SSL-Client-Subject-DN"],
+    "proxy_secret": [None, Secret("0123456789abcdef"), Secret("!" * 100, "{ env = S }")],
 }
 REFUSED: dict[str, list[Any]] = {
     "url": [
@@ -170,6 +177,9 @@ REFUSED: dict[str, list[Any]] = {
     "htpasswd_file": ["", "users"],
     "allow": [(), ("alice",), ("@staff",), ("*", "alice")],
     "groups_file": ["", "groups"],
+    "user_header": ["", "X_Remote_User", "X Y", "Größe", "Authorization", "Host", "X-Proxy-Secret"],
+    "certificate_header": ["", "X_Y", "Cookie", "X-Remote-User", "x-remote-user"],
+    "proxy_secret": [Secret(""), Secret("0123456789abcde"), Secret("a b" * 20), Secret("ü" * 20)],
 }
 ACCEPTED_CASES = [(key, value) for key, values in ACCEPTED.items() for value in values]
 REFUSED_CASES = [(key, value) for key, values in REFUSED.items() for value in values]
@@ -249,9 +259,9 @@ def test_a_header_that_cannot_be_sent_is_refused_without_its_value(name: str, va
 
 
 def test_the_value_of_a_header_is_not_in_what_is_printed() -> None:
-    made = directory(notification_headers=(NotificationHeader("X-Key", "secret"),))
+    made = directory(notification_headers=(NotificationHeader("X-Key", "hidden-word"),))
     assert "X-Key" in repr(made)
-    assert "secret" not in repr(made)
+    assert "hidden-word" not in repr(made)
 
 
 def test_a_path_that_goes_into_a_header_has_no_line_end() -> None:

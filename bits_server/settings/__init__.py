@@ -19,7 +19,9 @@ from bits_server.settings.addresses import (
 from bits_server.settings.authentication import (
     EVERYONE,
     Authentication,
+    Secret,
     check_authentication,
+    check_proxy_identity,
     home_of,
     root_of,
 )
@@ -44,6 +46,7 @@ __all__ = [
     "NotificationHeader",
     "NotificationType",
     "NotifyAt",
+    "Secret",
     "Settings",
     "SettingsError",
     "VirtualDirectory",
@@ -104,6 +107,9 @@ class VirtualDirectory:
     basic_without_tls: bool = False
     allow: tuple[str, ...] = (EVERYONE,)
     groups_file: str | None = None
+    user_header: str = "X-Remote-User"
+    certificate_header: str = "X-Client-Subject"
+    proxy_secret: Secret | None = None
 
     def __post_init__(self) -> None:
         check_url(self.url)
@@ -152,6 +158,7 @@ class VirtualDirectory:
             allow=self.allow,
             groups_file=self.groups_file,
         )
+        check_proxy_identity(self.user_header, self.certificate_header, self.proxy_secret)
 
     @property
     def root(self) -> str:

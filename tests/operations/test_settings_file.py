@@ -30,6 +30,7 @@ from bits_server.settings import (
     NotificationHeader,
     NotificationType,
     NotifyAt,
+    Secret,
     Settings,
     SettingsError,
     VirtualDirectory,
@@ -37,6 +38,7 @@ from bits_server.settings import (
 
 SHIPPED = Path(__file__).parents[2] / "config" / "bits_server.toml"
 DAY = 86_400
+SECRET_TEXT = "0123456789-secret"
 NEEDED = '[[virtual_directory]]\nurl = "/upload"\npath = "/srv/uploads"\n'
 
 characters = st.characters(exclude_categories=["Cs"])
@@ -139,7 +141,8 @@ def test_every_key_with_a_value_is_shown_once(tmp_path: Path) -> None:
     shown = show_settings(load(tmp_path, NEEDED))
     names = re.findall(r"^(\w+) = ", shown, re.MULTILINE)
     assert set(names) == {*SERVER_KEYS, *DIRECTORY_KEYS} - {
-        *("public_url", "session_group", "notification_ca_file", "htpasswd_file", "groups_file")
+        *("public_url", "session_group", "notification_ca_file", "htpasswd_file", "groups_file"),
+        "proxy_secret",
     }
     assert len(names) == len(set(names))
 
@@ -190,6 +193,9 @@ def test_a_file_with_what_is_needed_has_the_defaults(tmp_path: Path) -> None:
         ("basic_without_tls = true", True),
         ('allow = ["*"]', ("*",)),
         ('groups_file = "/etc/groups"', "/etc/groups"),
+        ('user_header = "Remote-User"', "Remote-User"),
+        ('certificate_header = "DN"', "DN"),
+        (f'proxy_secret = "{SECRET_TEXT}"', Secret(SECRET_TEXT)),
         ("notification_headers = {}", ()),
         ('notification_headers = { X-Key = "x" }', (NotificationHeader("X-Key", "x"),)),
     ],
@@ -214,26 +220,52 @@ def test_the_server_table_is_read(tmp_path: Path) -> None:
     assert (loaded.tls_certificate, loaded.tls_key) == ("/etc/c", "/etc/k")
 
 
+class TestTheSecretOfTheProxy:
+    def test_it_comes_from_elsewhere_and_is_never_shown(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setenv("BITS_TEST_SECRET", SECRET_TEXT)
+        (tmp_path / "secret").write_text(SECRET_TEXT + "\n")
+        for source in ('{ env = "BITS_TEST_SECRET" }', f'{{ file = "{tmp_path}/secret" }}'):
+            loaded = load(tmp_path, NEEDED + f"proxy_secret = {source}\n")
+            secret = loaded.virtual_directories[0].proxy_secret
+            assert secret is not None
+            assert secret.value == SECRET_TEXT
+            shown = show_settings(loaded)
+            assert f"proxy_secret = {source}\n" in shown
+            assert SECRET_TEXT not in shown + repr(loaded)
+            assert load(tmp_path, shown) == loaded
+        loaded = load(tmp_path, NEEDED + f'proxy_secret = "{SECRET_TEXT}"\n')
+        assert 'proxy_secret = "(not shown)"' in show_settings(loaded)
+
+    @pytest.mark.parametrize("value", ["5", '{ env = "BITS_NOT_SET" }', '"short secret"', "[]"])
+    def test_a_mistake_is_named_without_it(self, tmp_path: Path, value: str) -> None:
+        with pytest.raises(SettingsError) as caught:
+            load(tmp_path, NEEDED + f"proxy_secret = {value}\n")
+        assert caught.value.key == "proxy_secret"
+        assert "short secret" not in str(caught.value)
+
+
 class TestNotificationHeaders:
     ENVIRONMENT = NEEDED + 'notification_headers = { X-Key = { env = "BITS_TEST_KEY" } }\n'
 
     def test_a_value_comes_from_the_environment_and_is_not_shown(
         self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        monkeypatch.setenv("BITS_TEST_KEY", "secret")
+        monkeypatch.setenv("BITS_TEST_KEY", "hidden-word")
         loaded = load(tmp_path, self.ENVIRONMENT)
-        assert loaded.virtual_directories[0].notification_headers[0].value == "secret"
-        assert "secret" not in show_settings(loaded) + repr(loaded)
+        assert loaded.virtual_directories[0].notification_headers[0].value == "hidden-word"
+        assert "hidden-word" not in show_settings(loaded) + repr(loaded)
         assert load(tmp_path, show_settings(loaded)) == loaded
 
     def test_a_value_comes_from_a_file_without_its_line_end_and_is_not_shown(
         self, tmp_path: Path
     ) -> None:
-        (tmp_path / "key").write_bytes(b"Bearer secret\r\n")
+        (tmp_path / "key").write_bytes(b"Bearer hidden-word\r\n")
         field = f'Authorization = {{ file = "{tmp_path}/key" }}'
         loaded = load(tmp_path, NEEDED + f"notification_headers = {{ {field} }}\n")
-        assert loaded.virtual_directories[0].notification_headers[0].value == "Bearer secret"
-        assert "secret" not in show_settings(loaded) + repr(loaded)
+        assert loaded.virtual_directories[0].notification_headers[0].value == "Bearer hidden-word"
+        assert "hidden-word" not in show_settings(loaded) + repr(loaded)
         assert load(tmp_path, show_settings(loaded)) == loaded
 
     def test_a_value_that_stands_in_the_file_is_not_shown_either(self, tmp_path: Path) -> None:
@@ -309,6 +341,9 @@ class TestDefaults:
             "basic_without_tls": True,
             "allow": ["alice", "@staff"],
             "groups_file": "/etc/groups",
+            "user_header": "Remote-User",
+            "certificate_header": "DN",
+            "proxy_secret": SECRET_TEXT,
         }
         assert DIRECTORY_KEYS.keys() - given.keys() == {
             *("url", "path", "public_url", "upload_enabled")

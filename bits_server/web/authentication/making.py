@@ -14,6 +14,7 @@ from bits_server.web.authentication.access import Access
 from bits_server.web.authentication.authenticator import Authenticator
 from bits_server.web.authentication.basic import BasicScheme
 from bits_server.web.authentication.interface import Scheme
+from bits_server.web.authentication.proxy_identity import ProxyIdentity
 from bits_server.web.authentication.throttle import Throttle
 
 
@@ -31,6 +32,7 @@ def make_authenticator(
 
 
 def _scheme(name: Authentication, directory: VirtualDirectory, table: str) -> Scheme:
+    secret = directory.proxy_secret.value if directory.proxy_secret else None
     match name:
         case Authentication.BASIC:
             assert directory.htpasswd_file is not None
@@ -38,6 +40,10 @@ def _scheme(name: Authentication, directory: VirtualDirectory, table: str) -> Sc
             with _about("htpasswd_file", directory.htpasswd_file, table):
                 basic.read()
             return basic
+        case Authentication.HEADER:
+            return ProxyIdentity(directory.user_header, secret, may_have_commas=False)
+        case Authentication.CERTIFICATE:
+            return ProxyIdentity(directory.certificate_header, secret, may_have_commas=True)
     raise SettingsError("authentication", f"there is no scheme {name.value!r}", table=table)
 
 
