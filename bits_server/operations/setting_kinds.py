@@ -94,7 +94,7 @@ def _header(name: str, given: Any) -> NotificationHeader:
         raise ValueError(f"{name}: {error}") from error
     except TypeError as error:
         raise TypeError(f"{name} {error}") from error
-    return NotificationHeader(name, secret.value, secret.source)
+    return NotificationHeader(name, secret.value, secret.source, secret.file)
 
 
 def _secret(given: Any) -> Secret:
@@ -112,7 +112,7 @@ def _secret(given: Any) -> Secret:
                     value = opened.read().rstrip("\r\n")
             except OSError as error:
                 raise ValueError(f"{file} cannot be read: {error.strerror}") from error
-            return Secret(value, f"{{ file = {_quote(file)} }}")
+            return Secret(value, f"{{ file = {_quote(file)} }}", file)
     raise TypeError('must be a text, { env = "NAME" } or { file = "/path" }')
 
 

@@ -34,11 +34,12 @@ class Authentication(Enum):
 class Secret:
     """What nobody else is to know. ``value`` is printed nowhere.
 
-    ``source``: where it came from, as a settings file has it.
+    ``source``: where it came from, as a settings file has it; ``file``: the path in that.
     """
 
     value: str = field(repr=False)
     source: str = ""
+    file: str = ""
 
 
 def check_authentication(

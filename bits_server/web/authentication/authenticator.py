@@ -91,9 +91,11 @@ def _without_identity(environ: dict[str, Any]) -> str:
             f"{field} came, and is not believed: let the proxy come over a unix socket, or send "
             f"{SECRET_FIELD} as proxy_secret has it"
         )
-    scheme = environ.get("HTTP_AUTHORIZATION", "").partition(" ")[0]
+    scheme, space, _ = environ.get("HTTP_AUTHORIZATION", "").partition(" ")
     if not scheme:
         return "no credentials came"
+    if not space:  # it may be the secret itself
+        return "Authorization came, and names no scheme"
     name = _NOT_TAKEN.get(scheme.lower())
     if name is not None:
         return (
