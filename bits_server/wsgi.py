@@ -6,7 +6,7 @@ together with ``config/gunicorn.conf.py``, which lets large header fields pass.
 
 import logging
 
-from bits_server.app import create_app
+from bits_server.app import check_environment, create_app
 from bits_server.operations.log_setup import log_as_set
 from bits_server.operations.secret_files import complaints
 from bits_server.operations.settings_file import file_named_by_environment, load_settings
@@ -16,6 +16,7 @@ _log = logging.getLogger("bits_server")
 _file = file_named_by_environment()
 try:
     _settings = load_settings(_file)
+    check_environment(_settings)
     log_as_set(_settings)
     for _complaint in complaints(_settings, _file):
         _log.warning(_complaint)

@@ -99,7 +99,7 @@ def test_settings_cannot_be_changed(value: VirtualDirectory | Settings) -> None:
 
 ACCEPTED: dict[str, list[Any]] = {
     "url": ["/", "/a", "/a/b/c", "/a b", "/größe", "/a.b", "/..a", "/a=b&c;d", "/BITS-Sessions2"],
-    "path": ["/", "/srv/uploads", "/srv/uploads/", "/größe/a b"],
+    "path": ["/srv", "/srv/uploads", "/srv/uploads/", "/größe/a b"],
     "public_url": [
         *(None, "http://files", "https://files.example.com/upload", "https://files:8443/u"),
         *("http://[::1]:8080/upload", "HTTPS://FILES/upload", "http://192.0.2.1/"),
@@ -142,7 +142,7 @@ REFUSED: dict[str, list[Any]] = {
         *("/a/../b", "/..", "/a/.", "/.", "/a%20b", "/a?b", "/a#b", "/a\\b", "/a\nb", "/a\x7f"),
         *("/BITS-Sessions", "/a/bits-sessions/b", "/upload\n"),
     ],
-    "path": ["", "uploads", "./uploads", "~/uploads", "C:\\uploads", "/srv/{user}"],
+    "path": ["", "/", "//", "uploads", "./uploads", "~/uploads", "C:\\uploads", "/srv/{user}"],
     "public_url": [
         *("", "files", "/upload", "//files/upload", "ftp://files/upload", "file:///srv"),
         *("http://", "http:///upload", "http://files/upload?a=b", "http://files/#top"),
@@ -156,10 +156,11 @@ REFUSED: dict[str, list[Any]] = {
     "host_id": [
         *("x" * 301, "a b", "http://node1", "node1/", "node1:", "node1:port", "node1:123456"),
         *("2001:db8::1", "[node1]", "node1\r\nX: y", "node1\n", "größe", ":80"),
+        "node1:65536",
     ],
     "host_id_fallback_timeout": [0, -1, 2**32],
     "session_timeout": [3599, 0, -1],
-    "cleanup_interval": [0, -1],
+    "cleanup_interval": [0, -1, 2**32, 10**400],
     "notification_timeout": [0, -1, 86_401],
     "notification_ca_file": ["", "own.pem"],
     "maximum_reply_size": [-1],

@@ -16,12 +16,7 @@ from dataclasses import dataclass, replace
 from bits_server.protocol.content_range import ContentRange
 from bits_server.protocol.errors import SessionNotFound
 from bits_server.protocol.session_id import SessionId
-from bits_server.protocol.states import (
-    ON_CLOSE,
-    ON_CLOSE_HANDED_OVER,
-    CloseAction,
-    SessionState,
-)
+from bits_server.protocol.states import ON_CLOSE, ON_CLOSE_HANDED_OVER, CloseAction, SessionState
 from bits_server.sessions import rules
 from bits_server.sessions.checksum import note_checksum
 from bits_server.sessions.notifying import Notifier
@@ -130,6 +125,7 @@ class SessionManager:
         """
         try:
             with closing(self._open(session_id, destination, uploader)) as session:
+                self._secure_fragment(session, is_last=self._is_whole(session))
                 self._notify_before_close(session)
                 self._note_checksum(session)
                 with session.locked():
@@ -202,8 +198,9 @@ class SessionManager:
             at += len(block)
         if content_range.total == 0:
             received = session.append(b"", 0)  # the empty file has no block that would make it
-        self._secure_fragment(session)
-        if received == content_range.total:
+        is_last = received == content_range.total
+        self._secure_fragment(session, is_last=is_last)
+        if is_last:
             with session.locked():
                 self._mark_complete(session)
         return received
@@ -216,7 +213,7 @@ class SessionManager:
             session.save(replace(session.record, total=content_range.total))
 
     def _refuse_gap(self, session: StoredSession, content_range: ContentRange) -> None:
-        if content_range.first:  # the first Fragment leaves none, and need not look
+        if content_range.first:  # the first leaves none
             rules.refuse_gap(content_range, session.received_length())
 
     def _mark_complete(self, session: StoredSession) -> None:
@@ -244,7 +241,7 @@ class SessionManager:
         if self._notifier is None:
             return
         with session.locked():
-            if session.record.total == session.received_length():
+            if self._is_whole(session):
                 self._mark_complete(session)
             state = session.record.state
         if state is SessionState.RECEIVING:
@@ -255,20 +252,26 @@ class SessionManager:
 
     def _note_checksum(self, session: StoredSession) -> None:
         """Of what is about to be published."""
-        record = session.record
-        is_whole = record.total is not None and record.total == session.received_length()
-        if is_whole and not rules.is_handed_over(record):
+        if self._is_whole(session) and not rules.is_handed_over(session.record):
             note_checksum(session, self.directory.checksum)
 
-    def _secure_fragment(self, session: StoredSession) -> None:
-        """Before an Ack tells the next expected byte, where the settings ask for that."""
-        if self.directory.durability is Durability.FRAGMENT and not session.record.is_complete:
+    def _is_whole(self, session: StoredSession) -> bool:
+        total = session.record.total
+        return total is not None and total == session.received_length()
+
+    def _secure_fragment(self, session: StoredSession, *, is_last: bool = False) -> None:
+        """Before an Ack tells the next expected byte, where the settings ask for that.
+
+        And before the record says complete: that must not outlive the bytes.
+        """
+        wanting = (Durability.FRAGMENT, Durability.CLOSE) if is_last else (Durability.FRAGMENT,)
+        if self.directory.durability in wanting and not session.record.is_complete:
             session.make_durable()
 
     def _finish(
         self, session: StoredSession, session_id: SessionId, destination: DestinationPath
     ) -> str:
-        if session.record.total == session.received_length():
+        if self._is_whole(session):
             self._mark_complete(session)  # the last Fragment died after its last byte
         is_handed_over = rules.is_handed_over(session.record)
         action = (ON_CLOSE_HANDED_OVER if is_handed_over else ON_CLOSE)[session.record.state]

@@ -28,9 +28,9 @@ from bits_server.storage.disk import (
     FILE,
     FOLDER,
     DiskRules,
-    folder_mode,
     read_file,
     replace_file,
+    session_folder_mode,
     write_all,
 )
 from bits_server.storage.interface import (
@@ -203,7 +203,7 @@ class FilesystemStore(SweepableFolder):
             return True
 
     def _make_session_folder(self, path: str) -> None:
-        mode = folder_mode(self._rules.session_mode)
+        mode = session_folder_mode(self._rules.session_mode)
         try:
             os.mkdir(path, mode)
         except FileNotFoundError:  # somebody tidied BITS-Sessions away under us
@@ -213,7 +213,9 @@ class FilesystemStore(SweepableFolder):
     def _fill(self, path: str, record: SessionRecord) -> None:
         folder = os.open(path, FOLDER | os.O_NOFOLLOW)
         try:
-            give_to_session_group(folder, self._rules, folder_mode(self._rules.session_mode))
+            give_to_session_group(
+                folder, self._rules, session_folder_mode(self._rules.session_mode)
+            )
             # No rename needed: nobody knows the id yet.
             flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | FILE
             fd = os.open(RECORD, flags, PRIVATE_MODE, dir_fd=folder)

@@ -28,13 +28,14 @@ from bits_server.storage.destination_tree import DestinationTree
 from bits_server.storage.disk import (
     FILE,
     FOLDER,
+    NO_FILE,
     DiskRules,
     open_regular,
     remove_file,
     replace_file,
     write_all,
 )
-from bits_server.storage.interface import Buffer, DestinationPath, Reply
+from bits_server.storage.interface import Buffer, DestinationPath, Reply, SessionBroken
 from bits_server.storage.limits import Admission
 from bits_server.storage.publication import REQUEST, Publication
 from bits_server.storage.record import ClosedRecord, SessionRecord
@@ -73,6 +74,8 @@ class FolderSession:
             raise SessionNotFound("no session has this id") from error
         try:
             self.record = read_record(self._folder)
+            if self.record.guid != os.path.basename(path):
+                raise SessionBroken(f"session.json is that of {self.record.guid}")
         except BaseException:
             os.close(self._folder)
             raise
@@ -117,7 +120,7 @@ class FolderSession:
             return 0
         if not stat.S_ISREG(status.st_mode):
             raise EntityVanished("what stands in the place of the request entity is no file")
-        return status.st_size
+        return self._refuse_longer(status.st_size)
 
     def append(self, block: Buffer, at: int) -> int:
         with self._flock():
@@ -125,7 +128,7 @@ class FolderSession:
             if entity is None:  # the application took it away
                 return self.received_length()
             try:
-                received = os.fstat(entity).st_size
+                received = self._refuse_longer(os.fstat(entity).st_size)
                 if received < at:
                     return self._refuse_gap(received, at)
                 missing = memoryview(block)[received - at :]
@@ -240,6 +243,12 @@ class FolderSession:
             self.record = read_record(self._folder)
             if self.record.is_complete:
                 return None
+        except OSError as error:
+            if error.errno not in NO_FILE:
+                raise
+            raise EntityVanished(
+                "what stands in the place of the request entity is no file"
+            ) from error
         entity = os.open(REQUEST, flags | os.O_CREAT, self._rules.session_mode, dir_fd=self._folder)
         try:
             give_to_session_group(entity, self._rules, self._rules.session_mode)
@@ -247,6 +256,12 @@ class FolderSession:
             os.close(entity)
             raise
         return entity
+
+    def _refuse_longer(self, received: int) -> int:
+        """Somebody else wrote to it: nobody knows what of it is the client's."""
+        if self.record.total is not None and received > self.record.total:
+            raise SessionBroken(f"of {self.record.total} bytes {received} are there")
+        return received
 
     def _refuse_gap(self, received: int, at: int) -> int:
         self.record = read_record(self._folder)

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import shutil
 from functools import lru_cache
 
-from bits_server.storage.disk import DiskRules, read_file
+from bits_server.storage.disk import NO_FILE, DiskRules, read_file
 from bits_server.storage.interface import SessionBroken
 from bits_server.storage.publication import REQUEST
 from bits_server.storage.record import RecordUnreadable, SessionRecord
@@ -16,6 +17,9 @@ NOTIFYING = "notifying"
 REMOVED_PREFIX = ".removed-"
 PRIVATE_MODE = 0o600
 
+
+# No file, or a huge one: whoever can write to the folder put it there.
+_NO_RECORD = NO_FILE | {errno.EAGAIN, errno.EFBIG}
 
 # A packet reads the record up to three times, and mostly finds the bytes of the last time.
 _parsed = lru_cache(maxsize=256)(SessionRecord.from_json)
@@ -27,7 +31,9 @@ def read_record(folder: int) -> SessionRecord:
         return _parsed(read_file(RECORD, folder))
     except FileNotFoundError as error:
         raise SessionBroken("the session has no record: it was never wholly made") from error
-    except RecordUnreadable as error:
+    except (RecordUnreadable, OSError) as error:
+        if isinstance(error, OSError) and error.errno not in _NO_RECORD:
+            raise
         raise SessionBroken(f"session.json cannot be read: {error}") from error
 
 

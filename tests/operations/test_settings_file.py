@@ -52,7 +52,7 @@ sizes = st.integers(0, 10**18 - 1) | st.integers(0, 2**20).map(lambda count: cou
 anonymous_directories = st.builds(
     VirtualDirectory,
     url=urls,
-    path=texts.map(lambda text: "/" + text),
+    path=texts.map(lambda text: "/srv" + text),
     public_url=st.none() | st.sampled_from(["http://files", "https://[::1]:8443/gr%C3%B6%C3%9Fe"]),
     upload_enabled=st.booleans(),
     allow_overwrites=st.booleans(),
@@ -62,7 +62,7 @@ anonymous_directories = st.builds(
     file_mode=st.integers(0, 0o666).map(lambda mode: mode & 0o666),
     session_mode=st.integers(0, 0o666).map(lambda mode: mode & 0o666 | 0o600),
     session_group=st.none() | texts.filter(bool),
-    host_id=st.just("") | st.from_regex(r"\A[a-z0-9.-]{1,20}(:[0-9]{1,5})?\Z"),
+    host_id=st.just("") | st.from_regex(r"\A[a-z0-9.-]{1,20}(:[0-9]{1,4})?\Z"),
     host_id_fallback_timeout=st.integers(1, 2**32 - 1),
     durability=st.sampled_from(Durability),
     session_timeout=st.integers(3600, 10**9),
@@ -98,7 +98,9 @@ any_settings = st.builds(
     st.lists(directories, min_size=1, max_size=3, unique_by=lambda each: each.url).map(tuple),
     bind=st.lists(
         st.sampled_from(["127.0.0.1:0", "[::]:80", "fd://3"])
-        | texts.filter(lambda text: text and "\n" not in text).map(lambda text: f"unix:{text}"),
+        | texts.filter(lambda text: text and not {"\n", "\0"} & {*text}).map(
+            lambda text: f"unix:{text}"
+        ),
         min_size=1,
         max_size=3,
     ).map(tuple),
