@@ -9,9 +9,17 @@ connection finds the next request where it begins.
 from __future__ import annotations
 
 import threading
+import time
 from typing import Any
 
 BUFFER_BYTES = 1 << 20
+GRACE_SECONDS = 60.0
+SLOWEST_BYTES_PER_SECOND = 512  # on the average of a request, after the grace
+
+
+class TooSlow(OSError):
+    """The client sends, but so little that it only holds a thread."""
+
 
 # By name: gunicorn is not imported here, and a socket of gevent or TLS is another. An attribute
 # more may be a place where bytes are kept.
@@ -29,6 +37,8 @@ class SocketInput:
         self._reader = body.reader
         self._unreader = body.reader.unreader
         self._failure: OSError | None = None
+        self._began = time.monotonic()
+        self._received = 0
 
     def read(self, size: int) -> memoryview:
         """The next ``size`` bytes of the body, at most 1 MiB; the next read overwrites them.
@@ -53,7 +63,19 @@ class SocketInput:
                 break
             self._reader.length -= received
             filled += received
+            self._received += received
+            if self._is_too_slow():
+                self._body.failed = True
+                self._failure = TooSlow(
+                    f"the client sent {self._received} bytes in {GRACE_SECONDS:.0f} s and more"
+                )
+                break
         return block[:filled]
+
+    def _is_too_slow(self) -> bool:
+        """A byte now and then is no silence, and would hold a thread for days."""
+        seconds = time.monotonic() - self._began
+        return seconds > GRACE_SECONDS and self._received < SLOWEST_BYTES_PER_SECOND * seconds
 
     def _take_read_ahead(self, block: memoryview) -> int:
         """What came with the head, and was read with it. Behind it may be the next request."""
