@@ -87,7 +87,7 @@ def create_apps(
 
 
 def _uploads(settings: Settings, observer: SessionObserver, clean_up: bool) -> TrustedProxies:
-    check_environment(settings)
+    _check_folders(settings)
     managers, authenticators = [], {}
     turns = Turns(settings.threads)
     throttle = Throttle()
@@ -158,8 +158,18 @@ def make_administrations(settings: Settings, *, may_change: bool = False) -> lis
 
 
 def check_environment(settings: Settings) -> None:
-    """Look at what the settings name on this machine, and change nothing. Raises SettingsError."""
+    """Look at what the settings name on this machine, and change nothing. Raises SettingsError.
+
+    A worker process that begins later looks at the folders only: a file of passwords or keys that
+    is being replaced at that moment must not halt a server.
+    """
     make_tls_context(settings)
+    for number, directory in enumerate(settings.virtual_directories, 1):
+        make_authenticator(directory, Throttle(), _table(number), read_files=True)
+    _check_folders(settings)
+
+
+def _check_folders(settings: Settings) -> None:
     real_paths: dict[str, str] = {}
     for number, directory in enumerate(settings.virtual_directories, 1):
         table = _table(number)
@@ -169,7 +179,6 @@ def check_environment(settings: Settings) -> None:
             raise SettingsError("path", str(error), table=table) from error
         _disk_rules(directory, table)
         _back_end_client(directory, table)
-        make_authenticator(directory, Throttle(), table)
         real_path = os.path.realpath(directory.root).rstrip("/") + "/"
         for other, url in real_paths.items():
             if real_path.startswith(other) or other.startswith(real_path):
@@ -239,7 +248,7 @@ def _group_number(name: str | None, table: str) -> int | None:
         return None
     try:
         return grp.getgrnam(name).gr_gid
-    except KeyError as error:
+    except (KeyError, ValueError) as error:  # ValueError: a NUL in it
         raise SettingsError(
             "session_group", f"this machine has no group {name!r}", table=table
         ) from error

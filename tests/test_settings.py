@@ -16,6 +16,7 @@ from bits_server.settings import (
     NotificationHeader,
     NotificationType,
     NotifyAt,
+    Secret,
     Settings,
     SettingsError,
     VirtualDirectory,
@@ -65,6 +66,9 @@ def test_all_but_url_and_path_has_a_default() -> None:
         "basic_without_tls": False,
         "allow": ("*",),
         "groups_file": None,
+        "user_header": "X-Remote-User",
+        "certificate_header": "X-Client-Subject",
+        "proxy_secret": None,
     }
 
 
@@ -95,7 +99,7 @@ def test_settings_cannot_be_changed(value: VirtualDirectory | Settings) -> None:
 
 ACCEPTED: dict[str, list[Any]] = {
     "url": ["/", "/a", "/a/b/c", "/a b", "/größe", "/a.b", "/..a", "/a=b&c;d", "/BITS-Sessions2"],
-    "path": ["/", "/srv/uploads", "/srv/uploads/", "/größe/a b"],
+    "path": ["/srv", "/srv/uploads", "/srv/uploads/", "/größe/a b"],
     "public_url": [
         *(None, "http://files", "https://files.example.com/upload", "https://files:8443/u"),
         *("http://[::1]:8080/upload", "HTTPS://FILES/upload", "http://192.0.2.1/"),
@@ -128,6 +132,9 @@ ACCEPTED: dict[str, list[Any]] = {
     "htpasswd_file": [None, "/etc/bits-server/users"],
     "allow": [("*",)],
     "groups_file": [None, "/etc/bits-server/groups"],
+    "user_header": ["X-Remote-User", "Remote-User", "x"],
+    "certificate_header": ["X-Client-Subject", "SSL-Client-Subject-DN"],
+    "proxy_secret": [None, Secret("0123456789abcdef"), Secret("!" * 100, "{ env = S }")],
 }
 REFUSED: dict[str, list[Any]] = {
     "url": [
@@ -135,7 +142,7 @@ REFUSED: dict[str, list[Any]] = {
         *("/a/../b", "/..", "/a/.", "/.", "/a%20b", "/a?b", "/a#b", "/a\\b", "/a\nb", "/a\x7f"),
         *("/BITS-Sessions", "/a/bits-sessions/b", "/upload\n"),
     ],
-    "path": ["", "uploads", "./uploads", "~/uploads", "C:\\uploads", "/srv/{user}"],
+    "path": ["", "/", "//", "uploads", "./uploads", "~/uploads", "C:\\uploads", "/srv/{user}"],
     "public_url": [
         *("", "files", "/upload", "//files/upload", "ftp://files/upload", "file:///srv"),
         *("http://", "http:///upload", "http://files/upload?a=b", "http://files/#top"),
@@ -149,10 +156,11 @@ REFUSED: dict[str, list[Any]] = {
     "host_id": [
         *("x" * 301, "a b", "http://node1", "node1/", "node1:", "node1:port", "node1:123456"),
         *("2001:db8::1", "[node1]", "node1\r\nX: y", "node1\n", "größe", ":80"),
+        "node1:65536",
     ],
     "host_id_fallback_timeout": [0, -1, 2**32],
     "session_timeout": [3599, 0, -1],
-    "cleanup_interval": [0, -1],
+    "cleanup_interval": [0, -1, 2**32, 10**400],
     "notification_timeout": [0, -1, 86_401],
     "notification_ca_file": ["", "own.pem"],
     "maximum_reply_size": [-1],
@@ -170,6 +178,9 @@ REFUSED: dict[str, list[Any]] = {
     "htpasswd_file": ["", "users"],
     "allow": [(), ("alice",), ("@staff",), ("*", "alice")],
     "groups_file": ["", "groups"],
+    "user_header": ["", "X_Remote_User", "X Y", "Größe", "Authorization", "Host", "X-Proxy-Secret"],
+    "certificate_header": ["", "X_Y", "Cookie", "X-Remote-User", "x-remote-user"],
+    "proxy_secret": [Secret(""), Secret("0123456789abcde"), Secret("a b" * 20), Secret("ü" * 20)],
 }
 ACCEPTED_CASES = [(key, value) for key, values in ACCEPTED.items() for value in values]
 REFUSED_CASES = [(key, value) for key, values in REFUSED.items() for value in values]
@@ -249,9 +260,9 @@ def test_a_header_that_cannot_be_sent_is_refused_without_its_value(name: str, va
 
 
 def test_the_value_of_a_header_is_not_in_what_is_printed() -> None:
-    made = directory(notification_headers=(NotificationHeader("X-Key", "secret"),))
+    made = directory(notification_headers=(NotificationHeader("X-Key", "hidden-word"),))
     assert "X-Key" in repr(made)
-    assert "secret" not in repr(made)
+    assert "hidden-word" not in repr(made)
 
 
 def test_a_path_that_goes_into_a_header_has_no_line_end() -> None:

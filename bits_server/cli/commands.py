@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import logging
 from typing import Any
 
 import click
@@ -16,10 +17,13 @@ from bits_server.cli.explain_command import explain
 from bits_server.cli.session_commands import sessions
 from bits_server.operations.log_setup import log_as_set
 from bits_server.operations.nginx_config import location_blocks
+from bits_server.operations.secret_files import complaints
 from bits_server.operations.settings_file import load_settings, show_settings
 from bits_server.operations.values import read_duration
 from bits_server.settings import Settings, SettingsError
 from bits_server.version import VERSION
+
+_log = logging.getLogger("bits_server")
 
 
 @click.group()
@@ -64,6 +68,8 @@ def serve(
     except SettingsError as error:
         error.file = file or ""
         raise
+    for complaint in complaints(settings, file):
+        _log.warning(complaint)
     EmbeddedServer(settings, create_app, read_settings).run()
 
 
@@ -109,6 +115,8 @@ def check_settings(file: str) -> None:
     click.echo(f"{file} can be used:")
     for directory in settings.virtual_directories:
         click.echo(f"  {directory.url} -> {directory.path}")
+    for complaint in complaints(settings, file):
+        click.echo(f"Warning: {complaint}")
 
 
 @main.command("show-settings")

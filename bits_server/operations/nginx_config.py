@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 from urllib.parse import quote
 
-from bits_server.settings import Settings, VirtualDirectory
+from bits_server.settings import Authentication, Settings, VirtualDirectory
 
 UPSTREAM = "bits_server"
 INTERNAL_PREFIX = "/_bits_replies"
@@ -26,6 +26,23 @@ _LOCATION = """\
         proxy_send_timeout {patience}s;
 """
 
+_CERTIFICATE = """\
+        set $bits_subject $bits_verified_subject;
+"""
+
+_HEADER = """\
+        # Here comes what finds out who it is (auth_basic, auth_request), and then, for auth_basic:
+        # set $bits_user $remote_user;
+"""
+
+_CERTIFICATE_AGAIN = """\
+            set $bits_subject $bits_verified_subject;
+"""
+
+_HEADER_AGAIN = """\
+            # And once more what sets $bits_user above, without what finds it out.
+"""
+
 _REPLIES = """\
         set $bits_replies {prefix};  # without this line the server sends the replies itself
     }}
@@ -38,7 +55,7 @@ _REPLIES = """\
             etag off;  # the server's own goes out instead
             add_header ETag $upstream_http_etag;
             add_header X-Content-Type-Options $upstream_http_x_content_type_options;
-            error_page 403 404 = @bits_server_alone;  # what nginx may not read
+{identity}            error_page 403 404 = @bits_server_alone;  # what nginx may not read
         }}
     }}
 """
@@ -66,6 +83,13 @@ def _blocks(directory: VirtualDirectory) -> str:
         body_limit=-(-limit >> 20),
         patience=max(PATIENCE_SECONDS, directory.notification_timeout + ROOM_SECONDS),
     )
+    identity = ""  # the way to nginx's own location and on begins with nobody again
+    if Authentication.CERTIFICATE in directory.authentication:
+        opening += _CERTIFICATE
+        identity += _CERTIFICATE_AGAIN
+    if Authentication.HEADER in directory.authentication:
+        opening += _HEADER
+        identity += _HEADER_AGAIN
     if "$" in directory.root:  # in a path nginx takes it for a variable, and knows no escape
         return opening + "    }\n"
     internal = INTERNAL_PREFIX + directory.url.rstrip("/")
@@ -76,6 +100,7 @@ def _blocks(directory: VirtualDirectory) -> str:
         pattern=_text(f"^{re.escape(internal)}/([{{][0-9A-F-]{{36}}[}}]/response)$"),
         file=_text(f"{folder}/$1"),
         beginning=_text(f"from={folder}"),
+        identity=identity,
     )
 
 

@@ -13,7 +13,7 @@ from enum import Enum
 from typing import Any
 
 from bits_server.operations import values
-from bits_server.settings import NotificationHeader
+from bits_server.settings import NotificationHeader, Secret
 
 HIDDEN = "(not shown)"
 
@@ -88,26 +88,40 @@ def _headers(value: Any) -> tuple[NotificationHeader, ...]:
 
 
 def _header(name: str, given: Any) -> NotificationHeader:
+    try:
+        secret = _secret(given)
+    except ValueError as error:
+        raise ValueError(f"{name}: {error}") from error
+    except TypeError as error:
+        raise TypeError(f"{name} {error}") from error
+    return NotificationHeader(name, secret.value, secret.source, secret.file)
+
+
+def _secret(given: Any) -> Secret:
     """A value may come from elsewhere, so that a settings file need not be a secret."""
     if isinstance(given, str):
-        return NotificationHeader(name, given)
+        return Secret(given)
     match given:
         case {"env": str(variable), **rest} if not rest:
             if (value := os.environ.get(variable)) is None:
-                raise ValueError(f"{name}: the environment has no variable {variable}")
-            return NotificationHeader(name, value, f"{{ env = {_quote(variable)} }}")
+                raise ValueError(f"the environment has no variable {variable}")
+            return Secret(value, f"{{ env = {_quote(variable)} }}")
         case {"file": str(file), **rest} if not rest:
             try:
                 with open(file, encoding="latin-1") as opened:
                     value = opened.read().rstrip("\r\n")
             except OSError as error:
-                raise ValueError(f"{name}: {file} cannot be read: {error.strerror}") from error
-            return NotificationHeader(name, value, f"{{ file = {_quote(file)} }}")
-    raise TypeError(f'{name} must be a text, {{ env = "NAME" }} or {{ file = "/path" }}')
+                raise ValueError(f"{file} cannot be read: {error.strerror}") from error
+            return Secret(value, f"{{ file = {_quote(file)} }}", file)
+    raise TypeError('must be a text, { env = "NAME" } or { file = "/path" }')
+
+
+def _show_secret(secret: Secret | NotificationHeader) -> str:
+    return secret.source or _quote(HIDDEN)
 
 
 def _show_headers(headers: tuple[NotificationHeader, ...]) -> str:
-    shown = (f"{_quote(each.name)} = {each.source or _quote(HIDDEN)}" for each in headers)
+    shown = (f"{_quote(each.name)} = {_show_secret(each)}" for each in headers)
     return "{ " + ", ".join(shown) + " }" if headers else "{}"
 
 
@@ -135,3 +149,4 @@ SIZE_OR_NONE = Key(
 DURATION = Key(_duration, _quoted(values.print_duration))
 MODE = Key(_from_text(values.read_mode), _quoted(values.print_mode))
 HEADERS = Key(_headers, _show_headers)
+SECRET = Key(_secret, _show_secret)

@@ -17,6 +17,7 @@ from bits_server.operations.setting_kinds import (
     HEADERS,
     MODE,
     NUMBER,
+    SECRET,
     SIZE,
     SIZE_OR_NONE,
     TEXT,
@@ -94,6 +95,9 @@ DIRECTORY_KEYS: dict[str, Key] = {
     "basic_without_tls": TRUTH,
     "allow": TEXTS,
     "groups_file": TEXT,
+    "user_header": TEXT,
+    "certificate_header": TEXT,
+    "proxy_secret": SECRET,
 }
 
 

@@ -16,12 +16,7 @@ from dataclasses import dataclass
 from bits_server.protocol.content_range import ContentRange
 from bits_server.protocol.errors import SessionNotFound
 from bits_server.protocol.session_id import SessionId
-from bits_server.protocol.states import (
-    ON_CLOSE,
-    ON_CLOSE_HANDED_OVER,
-    CloseAction,
-    SessionState,
-)
+from bits_server.protocol.states import ON_CLOSE, ON_CLOSE_HANDED_OVER, CloseAction, SessionState
 from bits_server.sessions import rules
 from bits_server.sessions.checksum import note_checksum
 from bits_server.sessions.notifying import Notifier
@@ -220,7 +215,7 @@ class SessionManager:
         if self._notifier is None:
             return
         with session.locked():
-            if session.record.total == session.received_length():
+            if _is_whole(session):
                 self._receiver.mark_complete(session)
             state = _state(session)
         if state is SessionState.RECEIVING:
@@ -231,15 +226,13 @@ class SessionManager:
 
     def _note_checksum(self, session: StoredSession) -> None:
         """Of what is about to be published."""
-        record = session.record
-        is_whole = record.total is not None and record.total == session.received_length()
-        if is_whole and not rules.is_handed_over(record):
+        if _is_whole(session) and not rules.is_handed_over(session.record):
             note_checksum(session, self.directory.checksum)
 
     def _finish(
         self, session: StoredSession, session_id: SessionId, destination: DestinationPath
     ) -> str:
-        if session.record.total == session.received_length():
+        if _is_whole(session):
             self._receiver.mark_complete(session)  # the last Fragment died after its last byte
         is_handed_over = rules.is_handed_over(session.record)
         action = (ON_CLOSE_HANDED_OVER if is_handed_over else ON_CLOSE)[_state(session)]
@@ -264,6 +257,11 @@ class SessionManager:
     def _refuse_occupied(self, destination: DestinationPath) -> None:
         state = self._store.examine(destination)
         rules.refuse_occupied(state, may_overwrite=self.directory.allow_overwrites)
+
+
+def _is_whole(session: StoredSession) -> bool:
+    total = session.record.total
+    return total is not None and total == session.received_length()
 
 
 def _state(session: StoredSession) -> SessionState:

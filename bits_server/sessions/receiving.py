@@ -45,10 +45,11 @@ class Receiver:
             at += len(block)
         if content_range.total == 0:
             received = session.append(b"", 0)  # the empty file has no block that would make it
-        self.secure(session)
-        if received == content_range.total:
+        is_last = received == content_range.total
+        self.secure(session, is_last=is_last)  # outside the lock: it may take seconds
+        if is_last:
             with session.locked():
-                self.mark_complete(session)
+                self._keep_complete(session)
         return received
 
     def receive_file(
@@ -80,13 +81,21 @@ class Receiver:
 
     def mark_complete(self, session: StoredSession) -> None:
         """Every byte is there. Under the lock."""
+        self.secure(session, is_last=True)
+        self._keep_complete(session)
+
+    def _keep_complete(self, session: StoredSession) -> None:
         if not session.record.is_complete:
             # An application may take the entity away: then nothing else says that it was here.
             session.save(replace(session.record, is_complete=True), lasting=self._has_application)
 
-    def secure(self, session: StoredSession) -> None:
-        """Before an Ack tells the next expected byte, where the settings ask for that."""
-        if self._directory.durability is Durability.FRAGMENT and not session.record.is_complete:
+    def secure(self, session: StoredSession, *, is_last: bool = False) -> None:
+        """Before an Ack tells the next expected byte, where the settings ask for that.
+
+        And before the record says complete: that must not outlive the bytes.
+        """
+        wanting = (Durability.FRAGMENT, Durability.CLOSE) if is_last else (Durability.FRAGMENT,)
+        if self._directory.durability in wanting and not session.record.is_complete:
             session.make_durable()
 
     def _settle_total(self, session: StoredSession, content_range: ContentRange) -> None:
@@ -102,7 +111,7 @@ class Receiver:
             at += len(block)
         if not at:
             received = session.write(b"", 0)  # the empty file has no block that would make it
-        self.secure(session)
+        self.secure(session, is_last=True)
         return received
 
 

@@ -15,11 +15,14 @@ from bits_server.settings.addresses import (
     check_proxy,
     check_public_url,
     check_url,
+    is_host,
 )
 from bits_server.settings.authentication import (
     EVERYONE,
     Authentication,
+    Secret,
     check_authentication,
+    check_proxy_identity,
     home_of,
     root_of,
 )
@@ -44,6 +47,7 @@ __all__ = [
     "NotificationHeader",
     "NotificationType",
     "NotifyAt",
+    "Secret",
     "Settings",
     "SettingsError",
     "VirtualDirectory",
@@ -58,7 +62,6 @@ _COUNTS = (
     *("maximum_upload_size", "session_limit", "session_limit_per_address", "sessions_total"),
     *("minimum_free_space", "quota", "quota_per_user"),
 )
-_HOST = re.compile(r"(?:[A-Za-z0-9._-]+|\[[0-9A-Fa-f:.]+\])(?::[0-9]{1,5})?", re.ASCII)
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,10 +107,18 @@ class VirtualDirectory:
     basic_without_tls: bool = False
     allow: tuple[str, ...] = (EVERYONE,)
     groups_file: str | None = None
+    user_header: str = "X-Remote-User"
+    certificate_header: str = "X-Client-Subject"
+    proxy_secret: Secret | None = None
 
     def __post_init__(self) -> None:
         check_url(self.url)
         require(self.path.startswith("/"), "path", "must be an absolute path, starting with /")
+        require(
+            root_of(self.path).strip("/") != "",
+            "path",
+            "must not be the root of the file system, where uploads could replace anything",
+        )
         if self.public_url is not None:
             check_public_url(self.public_url)
         require(
@@ -126,7 +137,7 @@ class VirtualDirectory:
         require(self.session_group != "", "session_group", "must name a group, or be left out")
         if self.host_id:
             require(
-                len(self.host_id) <= LONGEST_HOST_ID and bool(_HOST.fullmatch(self.host_id)),
+                len(self.host_id) <= LONGEST_HOST_ID and is_host(self.host_id),
                 "host_id",
                 f"must be a host or host:port of at most {LONGEST_HOST_ID} characters",
             )
@@ -140,7 +151,11 @@ class VirtualDirectory:
             "session_timeout",
             "must be at least 1h: a client waits for minutes between two tries",
         )
-        require(self.cleanup_interval >= 1, "cleanup_interval", "must be at least 1 s")
+        require(
+            1 <= self.cleanup_interval < 2**32,
+            "cleanup_interval",
+            "must be between 1 s and 2^32 s",
+        )
         for key in _COUNTS:
             value = getattr(self, key)
             require(value is None or value >= 0, key, "must not be negative")
@@ -152,6 +167,7 @@ class VirtualDirectory:
             allow=self.allow,
             groups_file=self.groups_file,
         )
+        check_proxy_identity(self.user_header, self.certificate_header, self.proxy_secret)
 
     @property
     def root(self) -> str:

@@ -10,7 +10,15 @@ from bits_server.settings.refusals import require
 
 UNIX = "unix"  # whoever reaches a unix socket of ours
 
+LARGEST_DESCRIPTOR = 1 << 20
+_HOST = re.compile(r"(?:[A-Za-z0-9._-]+|\[[0-9A-Fa-f:.]+\])(?::(?P<port>[0-9]{1,5}))?", re.ASCII)
 _BIND = re.compile(r"(?:[A-Za-z0-9._-]*|\[[0-9A-Fa-f:.]+\]):[0-9]{1,5}|unix:.+|fd://[0-9]+")
+
+
+def is_host(text: str) -> bool:
+    """Whether it is like host or host:port."""
+    found = _HOST.fullmatch(text)
+    return found is not None and int(found["port"] or 0) < 1 << 16
 
 
 def check_bind(key: str, address: str) -> None:
@@ -23,8 +31,11 @@ def check_bind(key: str, address: str) -> None:
 
 
 def _has_possible_port(address: str) -> bool:
-    port = address.rpartition(":")[2]
-    return address.startswith(("unix:", "fd:")) or int(port) < 1 << 16
+    if address.startswith("unix:"):
+        return "\0" not in address
+    if address.startswith("fd:"):
+        return int(address.removeprefix("fd://")) < LARGEST_DESCRIPTOR
+    return int(address.rpartition(":")[2]) < 1 << 16
 
 
 def check_url(url: str) -> None:

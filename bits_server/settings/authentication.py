@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
+from dataclasses import dataclass, field
 from enum import Enum
 
 from bits_server.settings.refusals import require
@@ -11,6 +12,13 @@ from bits_server.settings.refusals import require
 EVERYONE = "*"  # in ``allow``: whoever is authenticated
 GROUP_MARK = "@"
 USER_MARK = "{user}"
+SHORTEST_SECRET = 16  # characters
+_NOT_OURS = frozenset(
+    {
+        *("authorization", "connection", "content-length", "content-type", "cookie", "host"),
+        *("transfer-encoding", "x-proxy-secret", "x-accel-prefix", "x-http-method-override"),
+    }
+)
 
 
 class Authentication(Enum):
@@ -18,6 +26,20 @@ class Authentication(Enum):
 
     ANONYMOUS = "anonymous"  # nobody is asked
     BASIC = "basic"  # user and password, against an htpasswd file
+    HEADER = "header"  # as a proxy says, who has asked
+    CERTIFICATE = "certificate"  # of the client, as a proxy says, who has verified it
+
+
+@dataclass(frozen=True, slots=True)
+class Secret:
+    """What nobody else is to know. ``value`` is printed nowhere.
+
+    ``source``: where it came from, as a settings file has it; ``file``: the path in that.
+    """
+
+    value: str = field(repr=False)
+    source: str = ""
+    file: str = ""
 
 
 def check_authentication(
@@ -49,6 +71,27 @@ def check_authentication(
     )
     _check_allow(allow, is_anonymous=is_anonymous, has_groups=groups_file is not None)
     _check_user_mark(path, is_anonymous=is_anonymous)
+
+
+def check_proxy_identity(user_header: str, certificate_header: str, secret: Secret | None) -> None:
+    """Raise SettingsError for fields that no proxy can send, or that are another's."""
+    fields = (("user_header", user_header), ("certificate_header", certificate_header))
+    for key, name in fields:
+        require(
+            bool(re.fullmatch(r"[A-Za-z][A-Za-z0-9-]*", name)) and name.lower() not in _NOT_OURS,
+            key,
+            f"{name!r} must be the name of a header field that only the proxy sets",
+        )
+    require(
+        user_header.lower() != certificate_header.lower(),
+        "certificate_header",
+        "must be another than user_header",
+    )
+    require(
+        secret is None or bool(re.fullmatch(rf"[!-~]{{{SHORTEST_SECRET},}}", secret.value)),
+        "proxy_secret",
+        f"must have at least {SHORTEST_SECRET} characters of ASCII, and no spaces",
+    )
 
 
 def _check_allow(allow: Sequence[str], *, is_anonymous: bool, has_groups: bool) -> None:

@@ -32,13 +32,14 @@ class NotifyAt(Enum):
 class NotificationHeader:
     """A header field for the server application: a key, or credentials.
 
-    ``source``: where ``value`` came from, as a settings file has it; the value itself is printed
-    nowhere.
+    ``source``: where ``value`` came from, as a settings file has it, and ``file`` the path in that;
+    the value itself is printed nowhere.
     """
 
     name: str
     value: str = field(repr=False)
     source: str = ""
+    file: str = ""
 
 
 def resolve(url: str, public_url: str | None) -> str:

@@ -16,6 +16,9 @@ from bits_server.storage.interface import Buffer
 
 FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
 FILE = os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK  # a pipe in a file's place holds nobody up
+# A link, a folder, a socket or a pipe: what opening a file says of them.
+NO_FILE = frozenset({errno.ELOOP, errno.EISDIR, errno.ENXIO})
+LARGEST_FILE_BYTES = 1 << 17  # of those that are read as a whole; ours have less, by far
 SMALL_FILE_BYTES = 2048  # a session.json with room to spare; a larger buffer costs more than it
 
 
@@ -40,6 +43,11 @@ def folder_mode(mode_of_files: int) -> int:
     return mode_of_files | (mode_of_files & 0o444) >> 2
 
 
+def session_folder_mode(mode_of_files: int) -> int:
+    """As ``folder_mode``, but only the server opens the folder: who can open it can lock it."""
+    return folder_mode(mode_of_files) & ~0o044
+
+
 def write_all(fd: int, block: Buffer, at: int) -> None:
     """Write the whole block at an offset; a full disk leaves a prefix of it, and raises."""
     view = memoryview(block)
@@ -50,13 +58,19 @@ def write_all(fd: int, block: Buffer, at: int) -> None:
 
 
 def read_file(name: str, folder: int | None = None) -> bytes:
-    """The content of a small file, in an open folder or by its path. Raises OSError."""
+    """The content of a small file, in an open folder or by its path.
+
+    Raises OSError; for one that is not small too.
+    """
     fd = os.open(name, os.O_RDONLY | FILE, dir_fd=folder)
     try:
         content = os.read(fd, SMALL_FILE_BYTES)
         if len(content) < SMALL_FILE_BYTES:
             return content  # without having asked how long it is
-        return content + os.read(fd, os.fstat(fd).st_size)
+        content += os.read(fd, LARGEST_FILE_BYTES)
+        if len(content) > LARGEST_FILE_BYTES:
+            raise OSError(errno.EFBIG, os.strerror(errno.EFBIG), name)
+        return content
     finally:
         os.close(fd)
 
@@ -81,7 +95,7 @@ def replace_file(name: str, content: bytes, folder: int, mode: int, *, sync: boo
     """Give the file new content, all or nothing; where that fails the old one stays."""
     temporary = name + ".new"
     try:
-        fd = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | FILE, mode, dir_fd=folder)
+        fd = _new_file(temporary, folder, mode)
         try:
             write_all(fd, content, 0)
             if sync:
@@ -94,6 +108,16 @@ def replace_file(name: str, content: bytes, folder: int, mode: int, *, sync: boo
         raise
     if sync:
         os.fsync(folder)
+
+
+def _new_file(name: str, folder: int, mode: int) -> int:
+    """What a crash, or a stranger, left under the name goes, and is never written to."""
+    flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | FILE
+    try:
+        return os.open(name, flags, mode, dir_fd=folder)
+    except FileExistsError:
+        remove_file(name, folder)
+        return os.open(name, flags, mode, dir_fd=folder)
 
 
 def remove_file(name: str, folder: int) -> None:

@@ -29,9 +29,9 @@ from bits_server.storage.disk import (
     FILE,
     FOLDER,
     DiskRules,
-    folder_mode,
     read_file,
     replace_file,
+    session_folder_mode,
     write_all,
 )
 from bits_server.storage.interface import (
@@ -213,7 +213,7 @@ class FilesystemStore(SweepableFolder):
         return FolderSession(path, self._rules, self._tree, self._admission, self._keep_closed)
 
     def _make_session_folder(self, path: str) -> None:
-        mode = folder_mode(self._rules.session_mode)
+        mode = session_folder_mode(self._rules.session_mode)
         try:
             os.mkdir(path, mode)
         except FileNotFoundError:  # somebody tidied BITS-Sessions away under us
@@ -235,7 +235,9 @@ class FilesystemStore(SweepableFolder):
             return
         folder = os.open(path, FOLDER | os.O_NOFOLLOW)
         try:
-            give_to_session_group(folder, self._rules, folder_mode(self._rules.session_mode))
+            give_to_session_group(
+                folder, self._rules, session_folder_mode(self._rules.session_mode)
+            )
             if sync:
                 os.fsync(folder)
                 self._sync_sessions_folder()

@@ -20,7 +20,7 @@ from bits_server.protocol.errors import (
     EntityVanished,
     MalformedPacket,
 )
-from bits_server.storage.disk import FILE, DiskRules, remove_file, write_all
+from bits_server.storage.disk import FILE, NO_FILE, DiskRules, remove_file, write_all
 from bits_server.storage.record import SessionRecord
 from bits_server.storage.rename_exclusive import rename_exclusive
 
@@ -58,7 +58,9 @@ class Publication:
         """Raises AccessDenied, MalformedPacket or EntityVanished; the session is unharmed then."""
         try:
             entity = os.open(REQUEST, os.O_RDONLY | FILE, dir_fd=self._folder)
-        except FileNotFoundError as error:
+        except OSError as error:
+            if error.errno not in (errno.ENOENT, *NO_FILE):
+                raise
             raise EntityVanished("the request entity is gone") from error
         try:
             status = os.fstat(entity)

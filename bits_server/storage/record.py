@@ -148,6 +148,8 @@ class SessionRecord(_Json):
         hidden = self.publishing_name
         if hidden not in (None, f".{self.guid[1:-1].lower()}.publishing"):
             return f"publishing_name is {hidden!r}"
+        if not _is_path(self.destination):
+            return f"destination is {self.destination!r}"
         if self.sha256 is not None and not re.fullmatch("[0-9a-f]{64}", self.sha256):
             return f"sha256 is {self.sha256!r}"
         if self.total is not None and self.total < 0:
@@ -181,6 +183,14 @@ def _nonsense(guid: str, time: float) -> str | None:
     except SessionNotFound as error:
         return str(error)
     return None
+
+
+def _is_path(text: str) -> bool:
+    """Whether the file system could have it as a path."""
+    try:
+        return b"\0" not in text.encode()
+    except UnicodeEncodeError:  # half a surrogate pair
+        return False
 
 
 # Reading annotations costs more than reading a record.

@@ -28,13 +28,14 @@ from bits_server.storage.destination_tree import DestinationTree, identity
 from bits_server.storage.disk import (
     FILE,
     FOLDER,
+    NO_FILE,
     DiskRules,
     open_regular,
     remove_file,
     replace_file,
     write_all,
 )
-from bits_server.storage.interface import Buffer, DestinationPath, Reply
+from bits_server.storage.interface import Buffer, DestinationPath, Reply, SessionBroken
 from bits_server.storage.limits import Admission
 from bits_server.storage.publication import REQUEST, Publication
 from bits_server.storage.record import ClosedRecord, SessionRecord
@@ -79,6 +80,8 @@ class FolderSession:
     def read(self) -> None:
         """Read the record. Raises SessionBroken."""
         self.record = read_record(self._folder)
+        if self.record.guid != os.path.basename(self._path):
+            raise SessionBroken(f"session.json is that of {self.record.guid}")
 
     def close(self) -> None:
         os.close(self._folder)
@@ -120,7 +123,7 @@ class FolderSession:
             return 0
         if not stat.S_ISREG(status.st_mode):
             raise EntityVanished("what stands in the place of the request entity is no file")
-        return status.st_size
+        return self._refuse_longer(status.st_size)
 
     def append(self, block: Buffer, at: int) -> int:
         with self._flock():
@@ -129,13 +132,18 @@ class FolderSession:
             except FileNotFoundError:
                 self.read()
                 return self.write(block, at)
+            except OSError as error:
+                raise _vanished_or(error) from None
             return self._write(entity, block, at)
 
     def write(self, block: Buffer, at: int) -> int:
         if self.record.is_complete:  # the application may have taken the entity away
             return self.received_length()
         flags = os.O_WRONLY | os.O_CREAT | FILE
-        entity = os.open(REQUEST, flags, self._rules.session_mode, dir_fd=self._folder)
+        try:
+            entity = os.open(REQUEST, flags, self._rules.session_mode, dir_fd=self._folder)
+        except OSError as error:
+            raise _vanished_or(error) from None
         try:
             give_to_session_group(entity, self._rules, self._rules.session_mode)
         except BaseException:
@@ -244,7 +252,7 @@ class FolderSession:
     def _write(self, entity: int, block: Buffer, at: int) -> int:
         """Write what is missing, and close the entity."""
         try:
-            received = os.fstat(entity).st_size
+            received = self._refuse_longer(os.fstat(entity).st_size)
             if received < at:
                 return self._refuse_gap(received, at)
             missing = memoryview(block)[received - at :]
@@ -252,6 +260,12 @@ class FolderSession:
             return received + len(missing)
         finally:
             os.close(entity)
+
+    def _refuse_longer(self, received: int) -> int:
+        """Somebody else wrote to it: nobody knows what of it is the client's."""
+        if self.record.total is not None and received > self.record.total:
+            raise SessionBroken(f"of {self.record.total} bytes {received} are there")
+        return received
 
     def _refuse_gap(self, received: int, at: int) -> int:
         self.read()
@@ -266,3 +280,10 @@ class FolderSession:
                 remove_file(name, parent)
         except (PathNotFound, MalformedPacket):
             pass  # the folder is gone, or elsewhere, and the hidden file with it
+
+
+def _vanished_or(error: OSError) -> Exception:
+    """What to raise where the request entity cannot be opened."""
+    if error.errno not in NO_FILE:
+        return error
+    return EntityVanished("what stands in the place of the request entity is no file")

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import shutil
 
-from bits_server.storage.disk import DiskRules, read_file
+from bits_server.storage.disk import NO_FILE, DiskRules, read_file
 from bits_server.storage.interface import SessionBroken
 from bits_server.storage.publication import REQUEST
 from bits_server.storage.record import RecordUnreadable, SessionRecord
@@ -15,6 +16,9 @@ NOTIFYING = "notifying"
 REMOVED_PREFIX = ".removed-"
 PRIVATE_MODE = 0o600
 
+
+# No file, or a huge one: whoever can write to the folder put it there.
+_NO_RECORD = NO_FILE | {errno.EAGAIN, errno.EFBIG}
 
 # What was read or written last, and what it says: the next packet mostly finds these bytes again.
 _known: dict[bytes, SessionRecord] = {}
@@ -32,7 +36,9 @@ def read_record(folder: int) -> SessionRecord:
         return record
     except FileNotFoundError as error:
         raise SessionBroken("the session has no record: it was never wholly made") from error
-    except RecordUnreadable as error:
+    except (RecordUnreadable, OSError) as error:
+        if isinstance(error, OSError) and error.errno not in _NO_RECORD:
+            raise
         raise SessionBroken(f"session.json cannot be read: {error}") from error
 
 

@@ -6,16 +6,21 @@ and nobody waits for ever. ``read(0)`` is never called: some servers take it for
 
 from __future__ import annotations
 
+import socket
+import threading
 import time
 from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from typing import Any
 
 from bits_server.protocol.errors import MalformedPacket, ServiceUnavailable
-from bits_server.web.socket_input import BUFFER_BYTES, SocketInput, socket_input
+from bits_server.web.socket_input import BUFFER_BYTES, SocketInput, TooSlow, socket_input
 
 BLOCK_BYTES = 1 << 20  # measured: 64 KiB reads cost more than twice the CPU
 SILENCE_SECONDS = 60.0  # a client that sends nothing for so long is gone
 DRAIN_SECONDS = 300.0
+# Where the server's own reader takes a block, nobody sees how it comes along: 1 KiB/s at least.
+BLOCK_SECONDS = 1024.0
 
 
 class RequestBody:
@@ -33,12 +38,11 @@ class RequestBody:
         self.has_failed = False
         self.read_bytes = 0
         self.read_seconds = 0.0
-        if not self._ended:
-            _limit_silence(environ)
-            if not self._is_chunked:
-                self._input = socket_input(environ, self._remaining) or self._input
-            if isinstance(self._input, SocketInput):
-                self._block_bytes = BUFFER_BYTES
+        self._connection = None if self._ended else _limit_silence(environ)
+        if not self._ended and not self._is_chunked:
+            self._input = socket_input(environ, self._remaining) or self._input
+        if isinstance(self._input, SocketInput):
+            self._block_bytes = BUFFER_BYTES
 
     def is_here(self) -> bool:
         """Whether all of it can be read without waiting for the client."""
@@ -50,7 +54,7 @@ class RequestBody:
         """The body in pieces of up to 2 MiB, ``length`` bytes in all; each until the next comes.
 
         Raises MalformedPacket where the body is shorter or longer, after what came in order has
-        been yielded; ServiceUnavailable where the client fell silent.
+        been yielded; ServiceUnavailable where the client fell silent, or sends too slowly.
         """
         wanted = length
         while wanted:
@@ -67,18 +71,34 @@ class RequestBody:
 
         Returns whether the end was reached: only then can the connection go on.
         """
+        if not self._ended:
+            with self._cut_off_after(DRAIN_SECONDS):
+                self._throw_away(limit)
+        if isinstance(self._input, SocketInput):
+            self._input.release()
+        return self._ended and not self.has_failed
+
+    def _throw_away(self, limit: int) -> None:
         deadline = time.monotonic() + DRAIN_SECONDS
-        try:
-            while not self._ended:
-                if limit <= 0 or self.has_failed or time.monotonic() > deadline:
-                    return False
+        while not self._ended and limit > 0 and time.monotonic() <= deadline:
+            try:
                 limit -= len(self._read(min(self._block_bytes, limit)))
-        except (MalformedPacket, ServiceUnavailable):
-            return False
+            except (MalformedPacket, ServiceUnavailable):
+                return
+
+    @contextmanager
+    def _cut_off_after(self, seconds: float) -> Iterator[None]:
+        """A client may drip: a byte now and then is no silence, and one block could take days."""
+        if self._connection is None:
+            yield
+            return
+        timer = threading.Timer(seconds, _stop_receiving, [self._connection])
+        timer.daemon = True
+        timer.start()
+        try:
+            yield
         finally:
-            if isinstance(self._input, SocketInput):
-                self._input.release()
-        return not self.has_failed
+            timer.cancel()
 
     def _read(self, size: int) -> bytes | memoryview:
         """Up to ``size`` bytes, none at the end."""
@@ -88,7 +108,10 @@ class RequestBody:
             size = min(size, self._remaining)
         began = time.monotonic()
         try:
-            block: bytes | memoryview = self._input.read(size)
+            block = self._read_in_time(size)
+        except TooSlow as error:
+            self.has_failed = True
+            raise ServiceUnavailable(str(error)) from error
         except TimeoutError as error:
             self.has_failed = True
             raise ServiceUnavailable(
@@ -100,6 +123,13 @@ class RequestBody:
         finally:
             self.read_seconds += time.monotonic() - began
         self._count(len(block))
+        return block
+
+    def _read_in_time(self, size: int) -> bytes | memoryview:
+        if isinstance(self._input, SocketInput):
+            return self._input.read(size)  # which looks at its watch itself
+        with self._cut_off_after(BLOCK_SECONDS):
+            block: bytes = self._input.read(size)
         return block
 
     def _count(self, received: int) -> None:
@@ -124,12 +154,21 @@ def _content_length(environ: dict[str, Any]) -> int:
     return int(text) if is_number else 0  # what is none is refused with the other headers
 
 
-def _limit_silence(environ: dict[str, Any]) -> None:
-    """gunicorn waits without limit, which would give a thread to each client that vanished.
+def _stop_receiving(connection: socket.socket) -> None:
+    with suppress(OSError):  # it has just ended
+        # Not by its own method: that of a TLS socket would have the answer sent in the clear.
+        socket.socket.shutdown(connection, socket.SHUT_RD)
 
-    It takes the limit off again before the next request. A socket that carries several HTTP/2
-    streams is not ours to set.
+
+def _limit_silence(environ: dict[str, Any]) -> socket.socket | None:
+    """The client's socket, which waits for a limited time from now on.
+
+    gunicorn waits without limit, which would give a thread to each client that vanished. It takes
+    the limit off again before the next request. A socket that carries several HTTP/2 streams is not
+    ours to set.
     """
-    connection = environ.get("gunicorn.socket")
-    if connection is not None and environ.get("SERVER_PROTOCOL") in ("HTTP/1.0", "HTTP/1.1"):
-        connection.settimeout(SILENCE_SECONDS)
+    connection: socket.socket | None = environ.get("gunicorn.socket")
+    if connection is None or environ.get("SERVER_PROTOCOL") not in ("HTTP/1.0", "HTTP/1.1"):
+        return None
+    connection.settimeout(SILENCE_SECONDS)
+    return connection

@@ -13,15 +13,23 @@ import mmap
 import os
 import socket
 import termios
+import time
 from array import array
 from contextlib import suppress
 from typing import Any
 
 BUFFER_BYTES = 2 << 20  # a huge page
+GRACE_SECONDS = 60.0
+SLOWEST_BYTES_PER_SECOND = 512  # on the average of a request, after the grace
 
 # Those that nobody uses; the one used last comes first: it is in the processor's cache. There are
 # never more than packets were taken in at once.
 _buffers: list[memoryview] = []
+
+
+class TooSlow(OSError):
+    """The client sends, but so little that it only holds a thread."""
+
 
 # By name: gunicorn is not imported here, and a socket of gevent or TLS is another. An attribute
 # more may be a place where bytes are kept.
@@ -40,6 +48,8 @@ class SocketInput:
         self._unreader = body.reader.unreader
         self._failure: OSError | None = None
         self._buffer: memoryview | None = None
+        self._began = time.monotonic()
+        self._received = 0
 
     def read(self, size: int) -> memoryview:
         """The next ``size`` bytes of the body, at most 2 MiB; the next read overwrites them.
@@ -66,6 +76,13 @@ class SocketInput:
                 break
             self._reader.length -= received
             filled += received
+            self._received += received
+            if self._is_too_slow():
+                self._body.failed = True
+                self._failure = TooSlow(
+                    f"the client sent {self._received} bytes in {GRACE_SECONDS:.0f} s and more"
+                )
+                break
         return block[:filled]
 
     def release(self) -> None:
@@ -78,6 +95,11 @@ class SocketInput:
         """Whether the next ``size`` bytes can be read without waiting for the client."""
         size -= self._unreader.buf.getbuffer().nbytes
         return size <= 0 or size <= _waiting_bytes(self._unreader.sock)
+
+    def _is_too_slow(self) -> bool:
+        """A byte now and then is no silence, and would hold a thread for days."""
+        seconds = time.monotonic() - self._began
+        return seconds > GRACE_SECONDS and self._received < SLOWEST_BYTES_PER_SECOND * seconds
 
     def _take_read_ahead(self, block: memoryview) -> int:
         """What came with the head, and was read with it. Behind it may be the next request."""

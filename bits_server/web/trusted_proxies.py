@@ -16,7 +16,8 @@ from werkzeug.middleware.proxy_fix import ProxyFix
 from bits_server.settings import UNIX
 from bits_server.web.handing_over import INTERNAL_PREFIX
 
-PROXY_IS_TRUSTED = "bits_server.proxy_is_trusted"  # in the environ, for authentication
+# In the environ, for authentication: whether the connection is of a unix socket that is trusted.
+CAME_OVER_UNIX = "bits_server.came_over_unix"
 
 WsgiApplication = Callable[[dict[str, Any], Callable[..., Any]], Iterable[bytes]]
 
@@ -35,14 +36,15 @@ class TrustedProxies:
     def __call__(
         self, environ: dict[str, Any], start_response: Callable[..., Any]
     ) -> Iterable[bytes]:
-        environ[PROXY_IS_TRUSTED] = is_trusted = self._is_trusted(environ)
-        if is_trusted:
+        came_over_unix = _came_over_unix_socket(environ)
+        environ[CAME_OVER_UNIX] = came_over_unix and self._trusts_unix
+        if self._is_trusted(environ, came_over_unix=came_over_unix):
             environ[INTERNAL_PREFIX] = environ.get("HTTP_X_ACCEL_PREFIX", "")
             return self._behind_proxy(environ, start_response)
         return self.application(environ, start_response)
 
-    def _is_trusted(self, environ: dict[str, Any]) -> bool:
-        if _came_over_unix_socket(environ):
+    def _is_trusted(self, environ: dict[str, Any], *, came_over_unix: bool) -> bool:
+        if came_over_unix:
             return self._trusts_unix
         if not self._networks:
             return False

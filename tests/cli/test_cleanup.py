@@ -113,17 +113,15 @@ def test_a_session_that_cannot_be_removed_is_told_and_ends_with_status_1(
     stage: FileStage,
 ) -> None:
     session_id, other = stage.create(), stage.create("g.bin")
-    record = stage.session_folder(session_id) / "session.json"
-    record.unlink()
-    record.mkdir()  # whoever put it there should have a look
+    in_the_way = stage.sessions / f".removed-{session_id}"
+    in_the_way.touch()  # whoever put it there should have a look
     for each in (session_id, other):
         stage.age(each, 15 * DAY)
     result = _cleanup(stage)
     assert result.exit_code == 1
     assert f"could not be removed: {session_id}: " in result.output
     assert f"removed: {other} 'g.bin', incomplete" in _lines(result)
-    record.rmdir()
-    stage.age(session_id, 15 * DAY)
+    in_the_way.unlink()
     assert _cleanup(stage).exit_code == 0
 
 

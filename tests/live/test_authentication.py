@@ -6,6 +6,7 @@ from __future__ import annotations
 import http.client
 import os
 import re
+import signal
 import ssl
 import subprocess
 import sys
@@ -26,6 +27,7 @@ from tests.support.proxied_server import ProxiedServer
 from tests.support.server_application import Answer as ApplicationAnswer
 from tests.support.server_application import ServerApplication
 from tests.support.tools import require_tool
+from tests.support.waiting import wait_until
 from tests.support.wire import Answer, WireSender
 
 ALICE = basic("alice", "secret of alice")
@@ -142,7 +144,7 @@ def test_an_upload_as_windows_makes_it(open_site: Any, folder: Path) -> None:
         assert (folder / "f.bin").read_bytes() == content
         log = site.server.log
     assert len(re.findall(r" from 127\.0\.0\.1 \(alice\): 200", log)) == 6
-    assert "secret" not in log
+    assert "secret of" not in log
 
 
 def test_every_packet_is_asked_and_a_refused_body_is_read(open_site: Any, folder: Path) -> None:
@@ -281,6 +283,23 @@ def test_a_password_over_a_plain_connection_is_neither_asked_for_nor_taken(
         assert "use https, or set basic_without_tls = true" in server.log
         with Site(server, certificate).sender() as sender:
             assert_success(client_of(sender, ALICE).ping())
+
+
+def test_a_worker_that_begins_while_the_passwords_are_being_changed_halts_nothing(
+    open_site: Any, users: Path
+) -> None:
+    """Clients are told to come again, and are served once the file is right."""
+    good = users.read_text()
+    with open_site() as site, site.sender(is_kept=False) as sender:
+        alice = client_of(sender, ALICE)
+        assert_success(alice.ping())
+        users.write_text("half a li")
+        (worker,) = site.server.workers()
+        os.kill(worker, signal.SIGKILL)
+        wait_until(lambda: site.server.workers() not in ([], [worker]))
+        assert_refused(alice.ping(), 503, "0x801901F7")
+        users.write_text(good)
+        assert_success(alice.ping())
 
 
 def test_curl_logs_in_when_it_is_asked(

@@ -349,8 +349,8 @@ def test_an_unexpected_failure_is_an_ack_and_is_logged_once_with_the_session(
     connection: WireSender, root: Path, server: LiveServer
 ) -> None:
     client = opened(connection, "/upload/defect")
-    request = root / "upload" / "BITS-Sessions" / client.session_id / "request"
-    request.mkdir()
+    in_the_way = root / "upload" / "BITS-Sessions" / client.session_id / "session.json.new"
+    in_the_way.mkdir()
     answer = client.fragment(b"x", 0, 1)
     assert_refused(answer, 500, "0x801901F4", client.session_id)
     assert_success(client.ping())

@@ -20,6 +20,7 @@ Snapshot = dict[str, tuple[int, int, str]]
 
 INVALID = "0x80070057"
 UNKNOWN_SESSION = "0x8020001F"
+GONE = "0x80070002"
 
 
 def snapshot_of(root: Path, *, without: set[Path]) -> Snapshot:
@@ -350,5 +351,5 @@ def test_a_link_in_the_place_of_the_entity_is_not_followed(
     assert_success(client.create())
     request = folder / "BITS-Sessions" / client.session_id / "request"
     request.symlink_to(neighbourhood / "secret")
-    assert client.fragment(b"x", 0, 1).status == 500
+    assert_refused(client.fragment(b"x", 0, 1), 404, GONE, client.session_id)
     assert_success(client.cancel())

@@ -20,6 +20,8 @@ LINGERERS = 20
 # The real command with shorter limits: nobody is to wait for minutes.
 SERVE = """
 from bits_server.cli import main, worker
+from bits_server.web import request_body, socket_input
+request_body.DRAIN_SECONDS = request_body.BLOCK_SECONDS = socket_input.GRACE_SECONDS = 1.0
 worker.HEAD_SECONDS = worker.SEND_SECONDS = 1.0
 main()
 """
@@ -78,6 +80,59 @@ def test_a_client_that_reads_no_answer_holds_a_thread_for_a_limited_time(
                 connection.send(pings)
     with server.sender() as sender:
         assert_success(BitsClient(sender).ping())
+
+
+def drip(connections: list[socket.socket]) -> list[bytes]:
+    """Send a byte now and then, until there is an answer, or an end; the beginnings of those."""
+    answers = []
+    for connection in connections:
+        connection.settimeout(0.1)
+        for _ in range(300):  # half a minute; without a limit it would be for ever
+            with suppress(ConnectionError):
+                connection.sendall(b"1")
+            try:
+                answers.append(connection.recv(12))
+            except TimeoutError:
+                continue
+            break
+    return answers
+
+
+def test_a_refused_body_that_drips_is_read_for_a_limited_time(
+    server: LiveServer, connections: list[socket.socket]
+) -> None:
+    client = BitsClient(server.sender())
+    client.session_id = "{01234567-89AB-CDEF-0123-456789ABCDEF}"
+    for connection in connections:
+        connection.sendall(client.fragment_head(1 << 20))
+    assert drip(connections) == [b"HTTP/1.1 500"] * THREADS
+    with server.sender() as sender:
+        assert_success(BitsClient(sender).ping())
+
+
+@pytest.mark.parametrize("is_chunked", [False, True])
+def test_a_fragment_that_drips_is_taken_for_a_limited_time(
+    server: LiveServer, is_chunked: bool
+) -> None:
+    """Straight from the socket, or by gunicorn's own reader; what came straight is not lost."""
+    with ExitStack() as opened:
+        client = BitsClient(opened.enter_context(server.sender()))
+        assert_success(client.create())
+        head = client.fragment_head(1 << 20)
+        if is_chunked:
+            head = head.replace(b"Content-Length: 1048576", b"Transfer-Encoding: chunked")
+            head += b"100000\r\n"
+        connections = []
+        for _ in range(THREADS):
+            connection = socket.create_connection(server.address)
+            connections.append(opened.enter_context(connection))
+            connection.sendall(head)
+        status = b"HTTP/1.1 400" if is_chunked else b"HTTP/1.1 503"
+        assert drip(connections) == [status] * THREADS
+        assert_success(client.ping())
+        kept = client.fragment(b"x", 1 << 19, 1 << 20)["BITS-Received-Content-Range"]
+        assert is_chunked or int(kept) > 0
+    assert is_chunked or "the client sent" in server.log
 
 
 def test_clients_that_do_not_close_cost_the_others_no_time(

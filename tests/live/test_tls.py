@@ -176,7 +176,7 @@ def test_a_renewed_certificate_holds_after_sighup_and_uploads_go_on(
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
         context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
         with (
-            socket.create_connection(server.address) as plain,
+            socket.create_connection(server.address, timeout=60) as plain,
             context.wrap_socket(plain) as tls,
         ):
             return tls.getpeercert(binary_form=True)
@@ -194,6 +194,11 @@ def test_a_renewed_certificate_holds_after_sighup_and_uploads_go_on(
     stay = "SIGHUP: the settings stay as they were: "
     wait_until(lambda: stay in server.log)
     assert "tls_certificate: is not the certificate of tls_key" in server.log
+    assert shown() == before
+    wait_until(lambda: len(server.workers()) == 1)
+    (worker,) = server.workers()  # one that begins while the pair is wrong gets the old one too
+    os.kill(worker, signal.SIGKILL)
+    wait_until(lambda: server.workers() not in ([], [worker]))
     assert shown() == before
     pair.key.write_bytes(new.key.read_bytes())
     os.kill(server.pid, signal.SIGHUP)

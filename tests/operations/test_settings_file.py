@@ -30,6 +30,7 @@ from bits_server.settings import (
     NotificationHeader,
     NotificationType,
     NotifyAt,
+    Secret,
     Settings,
     SettingsError,
     VirtualDirectory,
@@ -37,6 +38,7 @@ from bits_server.settings import (
 
 SHIPPED = Path(__file__).parents[2] / "config" / "bits_server.toml"
 DAY = 86_400
+SECRET_TEXT = "0123456789-secret"
 NEEDED = '[[virtual_directory]]\nurl = "/upload"\npath = "/srv/uploads"\n'
 
 characters = st.characters(exclude_categories=["Cs"])
@@ -50,7 +52,7 @@ sizes = st.integers(0, 10**18 - 1) | st.integers(0, 2**20).map(lambda count: cou
 anonymous_directories = st.builds(
     VirtualDirectory,
     url=urls,
-    path=texts.map(lambda text: "/" + text),
+    path=texts.map(lambda text: "/srv" + text),
     public_url=st.none() | st.sampled_from(["http://files", "https://[::1]:8443/gr%C3%B6%C3%9Fe"]),
     upload_enabled=st.booleans(),
     allow_overwrites=st.booleans(),
@@ -60,7 +62,7 @@ anonymous_directories = st.builds(
     file_mode=st.integers(0, 0o666).map(lambda mode: mode & 0o666),
     session_mode=st.integers(0, 0o666).map(lambda mode: mode & 0o666 | 0o600),
     session_group=st.none() | texts.filter(bool),
-    host_id=st.just("") | st.from_regex(r"\A[a-z0-9.-]{1,20}(:[0-9]{1,5})?\Z"),
+    host_id=st.just("") | st.from_regex(r"\A[a-z0-9.-]{1,20}(:[0-9]{1,4})?\Z"),
     host_id_fallback_timeout=st.integers(1, 2**32 - 1),
     durability=st.sampled_from(Durability),
     session_timeout=st.integers(3600, 10**9),
@@ -96,7 +98,9 @@ any_settings = st.builds(
     st.lists(directories, min_size=1, max_size=3, unique_by=lambda each: each.url).map(tuple),
     bind=st.lists(
         st.sampled_from(["127.0.0.1:0", "[::]:80", "fd://3"])
-        | texts.filter(lambda text: text and "\n" not in text).map(lambda text: f"unix:{text}"),
+        | texts.filter(lambda text: text and not {"\n", "\0"} & {*text}).map(
+            lambda text: f"unix:{text}"
+        ),
         min_size=1,
         max_size=3,
     ).map(tuple),
@@ -139,7 +143,8 @@ def test_every_key_with_a_value_is_shown_once(tmp_path: Path) -> None:
     shown = show_settings(load(tmp_path, NEEDED))
     names = re.findall(r"^(\w+) = ", shown, re.MULTILINE)
     assert set(names) == {*SERVER_KEYS, *DIRECTORY_KEYS} - {
-        *("public_url", "session_group", "notification_ca_file", "htpasswd_file", "groups_file")
+        *("public_url", "session_group", "notification_ca_file", "htpasswd_file", "groups_file"),
+        "proxy_secret",
     }
     assert len(names) == len(set(names))
 
@@ -190,6 +195,9 @@ def test_a_file_with_what_is_needed_has_the_defaults(tmp_path: Path) -> None:
         ("basic_without_tls = true", True),
         ('allow = ["*"]', ("*",)),
         ('groups_file = "/etc/groups"', "/etc/groups"),
+        ('user_header = "Remote-User"', "Remote-User"),
+        ('certificate_header = "DN"', "DN"),
+        (f'proxy_secret = "{SECRET_TEXT}"', Secret(SECRET_TEXT)),
         ("notification_headers = {}", ()),
         ('notification_headers = { X-Key = "x" }', (NotificationHeader("X-Key", "x"),)),
     ],
@@ -214,26 +222,52 @@ def test_the_server_table_is_read(tmp_path: Path) -> None:
     assert (loaded.tls_certificate, loaded.tls_key) == ("/etc/c", "/etc/k")
 
 
+class TestTheSecretOfTheProxy:
+    def test_it_comes_from_elsewhere_and_is_never_shown(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setenv("BITS_TEST_SECRET", SECRET_TEXT)
+        (tmp_path / "secret").write_text(SECRET_TEXT + "\n")
+        for source in ('{ env = "BITS_TEST_SECRET" }', f'{{ file = "{tmp_path}/secret" }}'):
+            loaded = load(tmp_path, NEEDED + f"proxy_secret = {source}\n")
+            secret = loaded.virtual_directories[0].proxy_secret
+            assert secret is not None
+            assert secret.value == SECRET_TEXT
+            shown = show_settings(loaded)
+            assert f"proxy_secret = {source}\n" in shown
+            assert SECRET_TEXT not in shown + repr(loaded)
+            assert load(tmp_path, shown) == loaded
+        loaded = load(tmp_path, NEEDED + f'proxy_secret = "{SECRET_TEXT}"\n')
+        assert 'proxy_secret = "(not shown)"' in show_settings(loaded)
+
+    @pytest.mark.parametrize("value", ["5", '{ env = "BITS_NOT_SET" }', '"short secret"', "[]"])
+    def test_a_mistake_is_named_without_it(self, tmp_path: Path, value: str) -> None:
+        with pytest.raises(SettingsError) as caught:
+            load(tmp_path, NEEDED + f"proxy_secret = {value}\n")
+        assert caught.value.key == "proxy_secret"
+        assert "short secret" not in str(caught.value)
+
+
 class TestNotificationHeaders:
     ENVIRONMENT = NEEDED + 'notification_headers = { X-Key = { env = "BITS_TEST_KEY" } }\n'
 
     def test_a_value_comes_from_the_environment_and_is_not_shown(
         self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        monkeypatch.setenv("BITS_TEST_KEY", "secret")
+        monkeypatch.setenv("BITS_TEST_KEY", "hidden-word")
         loaded = load(tmp_path, self.ENVIRONMENT)
-        assert loaded.virtual_directories[0].notification_headers[0].value == "secret"
-        assert "secret" not in show_settings(loaded) + repr(loaded)
+        assert loaded.virtual_directories[0].notification_headers[0].value == "hidden-word"
+        assert "hidden-word" not in show_settings(loaded) + repr(loaded)
         assert load(tmp_path, show_settings(loaded)) == loaded
 
     def test_a_value_comes_from_a_file_without_its_line_end_and_is_not_shown(
         self, tmp_path: Path
     ) -> None:
-        (tmp_path / "key").write_bytes(b"Bearer secret\r\n")
+        (tmp_path / "key").write_bytes(b"Bearer hidden-word\r\n")
         field = f'Authorization = {{ file = "{tmp_path}/key" }}'
         loaded = load(tmp_path, NEEDED + f"notification_headers = {{ {field} }}\n")
-        assert loaded.virtual_directories[0].notification_headers[0].value == "Bearer secret"
-        assert "secret" not in show_settings(loaded) + repr(loaded)
+        assert loaded.virtual_directories[0].notification_headers[0].value == "Bearer hidden-word"
+        assert "hidden-word" not in show_settings(loaded) + repr(loaded)
         assert load(tmp_path, show_settings(loaded)) == loaded
 
     def test_a_value_that_stands_in_the_file_is_not_shown_either(self, tmp_path: Path) -> None:
@@ -309,6 +343,9 @@ class TestDefaults:
             "basic_without_tls": True,
             "allow": ["alice", "@staff"],
             "groups_file": "/etc/groups",
+            "user_header": "Remote-User",
+            "certificate_header": "DN",
+            "proxy_secret": SECRET_TEXT,
         }
         assert DIRECTORY_KEYS.keys() - given.keys() == {
             *("url", "path", "public_url", "upload_enabled")

@@ -57,6 +57,7 @@ def test_any_bytes_give_a_safe_path_or_are_malformed(path: bytes) -> None:
         (b"BITS-Sessions2/f", ("BITS-Sessions2", "f")),
         (b"my-BITS-Sessions", ("my-BITS-Sessions",)),
         (b"BITS_Sessions", ("BITS_Sessions",)),
+        (b"a/" * 129 + b"f", (*("a",) * 129, "f")),
     ],
 )
 def test_a_name_is_taken_as_it_is(path: bytes, segments: tuple[str, ...]) -> None:
@@ -74,6 +75,7 @@ def test_a_name_is_taken_as_it_is(path: bytes, segments: tuple[str, ...]) -> Non
         *("a\x85b".encode(), "\x9f".encode()),
         *(b"\xff", b"a\xc3", b"\xc0\xaf", b"\xed\xa0\x80", b"\xf4\x90\x80\x80", b"caf\xe9"),
         *(b"x" * 256, "ü".encode() * 128, b"a/" + b"x" * 256 + b"/b"),
+        b"a/" * 130 + b"f",
         *(b"BITS-Sessions", b"bits-sessions", b"BITS-SESSIONS/f", b"a/Bits-Sessions/f"),
         *("\uff22\uff29\uff34\uff33-Sessions".encode(), "BITS-Se\u017f\u017fions/f".encode()),
     ],

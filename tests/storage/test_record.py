@@ -35,6 +35,7 @@ RECORDS: list[SessionRecord | ClosedRecord] = [SESSION, CLOSED]
 Kind = type[SessionRecord] | type[ClosedRecord]
 
 texts = st.text(st.characters(), max_size=40)  # surrogates too
+paths = st.text(st.characters(codec="utf-8", exclude_characters="\0"), max_size=40)
 moments = st.floats(allow_nan=False, allow_infinity=False)
 lengths = st.none() | st.integers(0, 2**64)
 guids = st.uuids().map(lambda guid: str(SessionId(guid)))
@@ -70,7 +71,7 @@ def hidden_name(record: SessionRecord) -> str:
 session_records = st.builds(
     SessionRecord,
     guid=guids,
-    destination=texts,
+    destination=paths,
     owner=texts,
     client_address=texts,
     created=moments,
@@ -270,6 +271,8 @@ def test_what_is_found_after_a_crash_is_unreadable(text: bytes) -> None:
         {"total": -5},
         {"total": None, "is_complete": True},
         {"created": float("nan")},
+        {"destination": "a\0b"},
+        {"destination": "\ud800"},
         {"publishing_name": "../outside"},
         {"publishing_name": "/etc/hostname"},
         {"publishing_name": ".htaccess"},

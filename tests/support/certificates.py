@@ -24,15 +24,16 @@ def make_certificate(folder: Path) -> Certificate:
     """A certificate that ``authority`` has signed, for localhost and its addresses."""
     made = Certificate(folder / "ca.pem", folder / "certificate.pem", folder / "certificate.key")
     ca_key = folder / "ca.key"
-    _request("/CN=bits test CA", ca_key, made.authority)
+    sign("/CN=bits test CA", ca_key, made.authority)
     signed = ("-CA", made.authority, "-CAkey", ca_key)
     is_no_ca = ("-addext", "basicConstraints=critical,CA:FALSE")
     names = ("-addext", f"subjectAltName={NAMES}")
-    _request("/CN=localhost", made.key, made.certificate, *signed, *is_no_ca, *names)
+    sign("/CN=localhost", made.key, made.certificate, *signed, *is_no_ca, *names)
     return made
 
 
-def _request(subject: str, key: Path, certificate: Path, *options: str | Path) -> None:
+def sign(subject: str, key: Path, certificate: Path, *options: str | Path) -> None:
+    """Make a key and a certificate for it; by itself, unless ``options`` of openssl say by whom."""
     program = (require_tool("openssl"), "req", "-x509", "-days", "2", "-subj", subject)
     new_key = ("-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes", "-keyout", key)
     command = [*program, *new_key, "-out", certificate, *options]

@@ -14,6 +14,7 @@ from typing import Any
 from bits_server.protocol.errors import AuthenticationRequired, TooManyFailures, UserNotAllowed
 from bits_server.web.authentication.access import Access
 from bits_server.web.authentication.interface import CredentialsRefused, Identity, Scheme
+from bits_server.web.authentication.proxy_identity import NOT_BELIEVED, SECRET_FIELD
 from bits_server.web.authentication.throttle import Throttle
 
 ANONYMOUS = Identity("")
@@ -84,9 +85,17 @@ class Authenticator:
 
 def _without_identity(environ: dict[str, Any]) -> str:
     """Why no scheme knows the request: for the log, without the credentials."""
-    scheme = environ.get("HTTP_AUTHORIZATION", "").partition(" ")[0]
+    field = environ.get(NOT_BELIEVED)
+    if field:
+        return (
+            f"{field} came, and is not believed: let the proxy come over a unix socket, or send "
+            f"{SECRET_FIELD} as proxy_secret has it"
+        )
+    scheme, space, _ = environ.get("HTTP_AUTHORIZATION", "").partition(" ")
     if not scheme:
         return "no credentials came"
+    if not space:  # it may be the secret itself
+        return "Authorization came, and names no scheme"
     name = _NOT_TAKEN.get(scheme.lower())
     if name is not None:
         return (

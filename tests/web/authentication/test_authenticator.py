@@ -78,8 +78,8 @@ def test_the_challenges_of_all_come_in_the_order_of_the_settings() -> None:
         ("NTLM TlRMTVNTUAAB", "the client sent NTLM, which this server does not take"),
         ("Digest username=x", "the client sent Digest, which this server does not take"),
         ("Bearer secret", "not in authentication: 'Bearer'"),
-        ("secret", "not in authentication: 'secret'"),
-        ("x" * 100, f"not in authentication: '{'x' * 20}'"),
+        ("secret", "Authorization came, and names no scheme"),
+        ("x" * 100 + " secret", f"not in authentication: '{'x' * 20}'"),
     ],
 )
 def test_the_log_names_the_scheme_that_is_not_taken_and_no_credentials(
