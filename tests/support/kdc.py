@@ -85,6 +85,7 @@ class Kdc:
         self.keytab = folder / "http.keytab"
         self._process: subprocess.Popen[bytes] | None = None
         self._users: set[str] = set()
+        self._services: set[str] = set()
         with socket.create_server(("127.0.0.1", 0)) as free:
             self._port = free.getsockname()[1]
         self._write("kdc.conf", _KDC_CONF)
@@ -130,8 +131,13 @@ class Kdc:
             self._users.add(name)
 
     def add_service(self, principal: str, keytab: Path, *options: str) -> None:
-        """A service with a new key, which goes into ``keytab``. ``options``: of addprinc."""
-        self._admin("addprinc", "-randkey", *options, principal)
+        """A service, if it is not there, with a new key, which goes into ``keytab``.
+
+        ``options``: of addprinc.
+        """
+        if principal not in self._services:
+            self._admin("addprinc", "-randkey", *options, principal)
+            self._services.add(principal)
         self._admin("ktadd", "-k", str(keytab), principal)
 
     def change_key(self, principal: str, keytab: Path) -> None:
