@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import grp
 import os
 import re
 import subprocess
@@ -21,6 +22,8 @@ from tests.support.kdc import Kdc, require_gssapi
 from tests.support.live_server import LiveServer
 from tests.support.passwords import add_user
 from tests.support.proxied_server import ProxiedServer
+from tests.support.server_application import Answer as ApplicationAnswer
+from tests.support.server_application import ServerApplication
 from tests.support.tools import require_tool
 from tests.support.waiting import wait_until
 from tests.support.wire import Answer
@@ -235,6 +238,29 @@ def test_each_user_has_a_folder_and_services_have_none(
         assert "the user 'bob' is not among those that allow names" in server.log
     assert (folder / "alice" / "f.bin").read_bytes() == b"abc"
     assert sorted(os.listdir(folder)) == ["BITS-Sessions", "alice"]
+
+
+def test_a_reply_comes_with_the_proof_of_the_server_too(
+    open_site: SiteMaker, kerberos: Kdc
+) -> None:
+    """From the server itself: nginx would drop the proof, or ask a second time with one token."""
+    cache = kerberos.tickets("alice")
+    group = grp.getgrgid(os.getgid()).gr_name
+    with ServerApplication(ApplicationAnswer(reply=b"the reply" * 1000)) as application:
+        lines = (
+            f'notification_type = "by-value"\nnotification_url = "{application.url}"\n'
+            f'session_group = "{group}"\nsession_mode = "0640"'
+        )
+        with open_site(lines) as server, server.sender() as sender:
+            alice = client_of(sender, tickets_of(kerberos, "alice"), "/upload/f.bin")
+            assert_success(alice.create())
+            url = alice.send_all(b"hello", 5)["BITS-Reply-URL"]
+            context, token = negotiate.start(cache)
+            answer = sender.send("GET", url, [("Authorization", negotiate.negotiate(token))])
+            assert (answer.status, answer.body) == (200, b"the reply" * 1000)
+            context.step(negotiate.token_in(answer["WWW-Authenticate"]))
+            assert context.complete
+            assert sender.send("GET", url).status == 401
 
 
 def assert_asked(answer: Answer, challenge: str = "Negotiate") -> None:

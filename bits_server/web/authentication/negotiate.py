@@ -219,8 +219,9 @@ def _service_of(environ: Mapping[str, Any]) -> str:
 def _text_of(name: raw.Name | None) -> str:
     if name is None:
         return ""
+    shown: bytes = raw.display_name(name).name
     try:
-        return raw.display_name(name).name.decode()
+        return shown.decode()
     except UnicodeDecodeError as error:
         raise _refused("the name in the ticket is not UTF-8") from error
 
