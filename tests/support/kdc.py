@@ -20,6 +20,7 @@ from __future__ import annotations
 import os
 import socket
 import subprocess
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -89,11 +90,9 @@ class Kdc:
         self._process: subprocess.Popen[bytes] | None = None
         self._users: set[str] = set()
         self._services: set[str] = set()
-        with socket.create_server(("127.0.0.1", 0)) as free:
-            self._port = free.getsockname()[1]
-        self._write("kdc.conf", _KDC_CONF)
+        self._choose_port()
         self.environment_of_all = {
-            "KRB5_CONFIG": str(self.write_configuration("krb5.conf")),
+            "KRB5_CONFIG": str(folder / "krb5.conf"),
             "KRB5_KDC_PROFILE": str(folder / "kdc.conf"),
             "KRB5_KTNAME": f"FILE:{folder}/keytab-of-nobody",
             "KRB5CCNAME": f"FILE:{folder}/cache-of-nobody",
@@ -104,19 +103,32 @@ class Kdc:
         self._run(self._kdb5_util, "create", "-s", "-P", "master", "-r", REALM)
         self.add_service(SERVICE, self.keytab)
         self.add_user("probe")
-        self._process = subprocess.Popen(
+        try:
+            while not self._is_started():
+                self._choose_port()  # somebody else was quicker
+        except BaseException:
+            self.__exit__()
+            raise
+        return self
+
+    def _is_started(self) -> bool:
+        """Whether it answers; if not, it has ended."""
+        process = self._process = subprocess.Popen(
             [self._kdc, "-n"],
             env={**os.environ, **self.environment_of_all},
             stdin=subprocess.DEVNULL,
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,
         )
-        try:
-            wait_until(lambda: self._log_in("probe", self.cache_of("probe")))
-        except BaseException:
-            self.__exit__()
-            raise
-        return self
+        answers = partial(self._log_in, "probe", self.cache_of("probe"))
+        wait_until(lambda: process.poll() is not None or answers())
+        return process.poll() is None
+
+    def _choose_port(self) -> None:
+        with socket.create_server(("127.0.0.1", 0)) as free:
+            self._port = free.getsockname()[1]
+        self._write("kdc.conf", _KDC_CONF)
+        self.write_configuration("krb5.conf")
 
     def __exit__(self, *_: object) -> None:
         if self._process is not None:

@@ -33,11 +33,12 @@ _log = logging.getLogger("bits_server")
 _KERBEROS = gssapi.OID.from_int_seq("1.2.840.113554.1.2.2")
 _SPNEGO = gssapi.OID.from_int_seq("1.3.6.1.5.5.2")
 _NTLM_MARK = b"NTLMSSP\0"
+LONGEST_WORDS = 500
 _NOBODY = "WELLKNOWN/"  # what [RFC 8062] calls those who did not want to be known
 
 # What the library says, and what to do about it; the first one that fits.
 _REMEDIES = {
-    "replay": "each request needs a token of its own; if no client sends its request twice, "
+    "is a replay": "each request needs a token of its own; if no client sends its request twice, "
     "somebody has captured it: use https",
     "Clock skew": "the clocks of the client and of this server differ by more than five minutes: "
     "set both by NTP",
@@ -46,6 +47,8 @@ _REMEDIES = {
     "keytab is likely out of date": "the service has a newer key: make the keytab anew",
     "ticket is likely out of date": "the service has another key now: the client must get a new "
     "ticket (klist purge, kinit)",
+    "does not match server principal": "the ticket is for another service; the client must ask for "
+    "the one of HTTP and the host",
     "not found in keytab": "the client used a host name, or the KDC an SPN, of which the keytab "
     "has no key: add it, or use another name in the URL",
     "cannot decrypt": "the key in the keytab is not the one of the KDC: make the keytab anew",
@@ -65,7 +68,7 @@ class NegotiateScheme:
         nothing yet.
         """
         self._keytab = keytab
-        self._service = service.casefold() + "/"
+        self._service = service
         self._suffix = f"@{realm}"
         self._lock = threading.Lock()
         self._credentials: gssapi.Credentials | None = None
@@ -73,9 +76,9 @@ class NegotiateScheme:
     def read(self) -> None:
         """See whether the keytab can be read and used. Raises OSError, ValueError."""
         entries = read_keytab(self._keytab)
-        if not any(self._is_for_us(entry.principal) for entry in entries):
+        if not any(entry.principal.startswith(f"{self._service}/") for entry in entries):
             raise ValueError(
-                f"has no key of a service {self._service.upper()}host@REALM, and {_listed(entries)}"
+                f"has no key of a service {self._service}/host@REALM, and {_listed(entries)}"
             )
         try:
             self._acceptor()
@@ -110,11 +113,6 @@ class NegotiateScheme:
                 "the client wants to send several tokens, which would tie it to one connection: "
                 "only Kerberos in one token is taken"
             )
-        service = raw.inquire_context(accepted.context).target_name
-        if service is None or not self._is_for_us(_text_of(service)):
-            raise _refused(
-                f"the ticket is for {_text_of(service)!r} and not for {self._service.upper()}host"
-            )
         user = self._user(_text_of(accepted.initiator_name))
         # Persistent-Auth [MS-N2HT]: the next request on this connection needs its own token.
         fields = [("Persistent-Auth", "false")]
@@ -145,7 +143,7 @@ class NegotiateScheme:
             entries = read_keytab(self._keytab)
         except (OSError, ValueError) as reason:
             return ServiceUnavailable(f"keytab {self._keytab} cannot be used: {reason}")
-        if "rcache" in words:
+        if words.endswith("rcache2)"):
             return ServiceUnavailable(
                 f"the file against repeated tokens cannot be written ({words}): "
                 "KRB5RCACHEDIR names its folder, /var/tmp by default"
@@ -158,7 +156,10 @@ class NegotiateScheme:
         """Names the keytab, which the library reads anew for each token."""
         with self._lock:
             if self._credentials is None:
+                # The name has the library use the keys of this service alone, of whatever host. The
+                # name in a ticket is not encrypted: only the key proves what it is for.
                 self._credentials = gssapi.Credentials(
+                    name=gssapi.Name(self._service, gssapi.NameType.hostbased_service),
                     usage="accept",
                     store={"keytab": f"FILE:{self._keytab}"},
                     mechs=[_KERBEROS, _SPNEGO],
@@ -166,9 +167,6 @@ class NegotiateScheme:
                 # Without this, SPNEGO would take whatever the machine has plugins for.
                 raw.set_neg_mechs(self._credentials, [_KERBEROS])
             return self._credentials
-
-    def _is_for_us(self, principal: str) -> bool:
-        return principal.casefold().startswith(self._service)
 
     def _user(self, principal: str) -> str:
         if principal.startswith(_NOBODY):
@@ -231,7 +229,9 @@ def _words_of(error: raw.GSSError) -> str:
     words = error.get_all_statuses(error.min_code, False)
     if not error.min_code or words in (["Success"], ["Unknown error"]):
         words = error.get_all_statuses(error.maj_code, True)
-    return "; ".join(words)
+    # Some of it may be the client's: it can forge no line, and none that is very long.
+    text = "; ".join(words)[:LONGEST_WORDS]
+    return "".join(each if each.isprintable() else f"\\x{ord(each):02x}" for each in text)
 
 
 def _listed(entries: list[KeytabEntry]) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import sys
+import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -16,6 +17,7 @@ from bits_server.app import check_environment
 from bits_server.protocol.errors import ServiceUnavailable
 from bits_server.settings import Authentication, Settings, SettingsError, VirtualDirectory
 from bits_server.web.authentication.interface import CredentialsRefused, Identity, Scheme
+from tests.conftest import Tell
 from tests.support.kdc import REALM, SERVICE, Kdc, require_gssapi
 from tests.support.waiting import wait_until
 
@@ -233,8 +235,44 @@ class TestRefuses:
         self, scheme: NegotiateScheme, kdc: Kdc, alice: Path, keytab: Path
     ) -> None:
         kdc.add_service("host/localhost", keytab)
-        message = refusal(scheme, negotiate.token_of(alice, "host@localhost"))
-        assert message == f"the ticket is for 'host/localhost@{REALM}' and not for HTTP/host"
+        token = negotiate.token_of(alice, "host@localhost")
+        message = refusal(scheme, token)
+        assert f"host/localhost@{REALM} found in keytab but does not match" in message
+        assert "the ticket is for another service; the client must ask for" in message
+        # The name is not encrypted: another one over it makes no other ticket.
+        renamed = token.replace(b"\x1b\x04host", b"\x1b\x04HTTP")
+        assert renamed != token
+        assert f"HTTP/localhost@{REALM}" in refusal(scheme, renamed)
+
+    @pytest.mark.parametrize(
+        "name", [b"local\rost", b"local\nost", b"loc\x1b\xc2\x9bst", b"local\xffost"]
+    )
+    def test_a_name_that_would_spoil_the_log(
+        self, scheme: NegotiateScheme, kdc: Kdc, alice: Path, tmp_path: Path, name: bytes
+    ) -> None:
+        kdc.add_service("HTTP/alias.localhost", tmp_path / "another.keytab")
+        token = negotiate.token_of(alice, "HTTP@alias.localhost").replace(b"localhost", name)
+        message = refusal(scheme, token)
+        assert message.isprintable()
+        assert len(message) < 1000
+
+    def test_a_very_long_name_is_told_in_part(
+        self, scheme: NegotiateScheme, kdc: Kdc, alice: Path, tmp_path: Path
+    ) -> None:
+        host = "long." * 100 + "longest"
+        kdc.add_service(f"HTTP/{host}", tmp_path / "another.keytab")
+        message = refusal(scheme, negotiate.token_of(alice, f"HTTP@{host}"))
+        assert "Request ticket server HTTP/long.long." in message
+        assert "longest" not in message
+        assert len(message) < 1000
+
+    def test_an_spn_in_small_letters_is_no_key_of_the_service(
+        self, kdc: Kdc, tmp_path: Path
+    ) -> None:
+        path = tmp_path / "small.keytab"
+        kdc.add_service("http/small.localhost", path)
+        with pytest.raises(ValueError, match="no key of a service HTTP/host@REALM"):
+            NegotiateScheme(str(path)).read()
 
     def test_a_name_of_which_the_keytab_has_no_key(
         self, scheme: NegotiateScheme, kdc: Kdc, alice: Path, tmp_path: Path
@@ -277,12 +315,13 @@ class TestRefuses:
         assert "Clock skew too great: the clocks of the client and of this server" in message
 
     def test_a_ticket_that_has_ended(
-        self, scheme: NegotiateScheme, kdc: Kdc, monkeypatch: pytest.MonkeyPatch
+        self, keytab: Path, kdc: Kdc, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         token = negotiate.token_of(kdc.tickets("dave", "-l", "1s"))
         strict = kdc.write_configuration("strict.conf", clock_skew=1)
         monkeypatch.setenv("KRB5_CONFIG", str(strict))
         monkeypatch.setenv("KRB5RCACHENAME", "none:")  # the same token again and again
+        scheme = NegotiateScheme(str(keytab))
 
         def message() -> str:
             try:
@@ -400,6 +439,36 @@ class TestAtStart:
         monkeypatch.setitem(sys.modules, "gssapi", None)
         monkeypatch.delitem(sys.modules, "bits_server.web.authentication.negotiate")
         check_environment(Settings((VirtualDirectory("/upload", str(folder)),)))
+
+
+def test_a_look_is_quick_and_leaves_nothing_behind(
+    scheme: NegotiateScheme, alice: Path, tell: Tell
+) -> None:
+    tokens = [negotiate.token_of(alice) for _ in range(1500)]
+
+    def look(some: list[bytes]) -> None:
+        for token in some:
+            assert known(scheme, token).user == "alice"
+        for token in some:  # again, and so refused; and what is worse
+            for bad in (token, token[:-9], b"junk"):
+                with pytest.raises(CredentialsRefused):
+                    scheme.identify(environ(bad))
+
+    look(tokens[:500])
+    before = resident_bytes()
+    began = time.process_time()
+    for token in tokens[500:1000]:
+        known(scheme, token)
+    milliseconds = (time.process_time() - began) * 2
+    look(tokens[1000:])
+    grown = resident_bytes() - before
+    tell(f"{milliseconds:.3f} ms of processor time for a ticket, {grown >> 10} KiB after 2 500")
+    assert milliseconds < 5
+    assert grown < 4 << 20
+
+
+def resident_bytes() -> int:
+    return int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
 
 
 def test_the_challenge(scheme: NegotiateScheme, alice: Path) -> None:
