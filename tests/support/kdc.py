@@ -120,7 +120,7 @@ class Kdc:
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,
         )
-        answers = partial(self._log_in, "probe", self.cache_of("probe"))
+        answers = partial(self._log_in, "probe", self.cache_of("probe"), timeout=5)
         wait_until(lambda: process.poll() is not None or answers())
         return process.poll() is None
 
@@ -187,13 +187,17 @@ class Kdc:
             environment["KRB5CCNAME"] = f"FILE:{self.tickets(user, *options)}"
         return environment
 
-    def _log_in(self, user: str, cache: Path, *options: str) -> bool:
-        done = subprocess.run(
-            [self._kinit, "-c", str(cache), *options, user],
-            input=_password(user).encode(),
-            env={**os.environ, **self.environment_of_all},
-            capture_output=True,
-        )
+    def _log_in(self, user: str, cache: Path, *options: str, timeout: float = 60) -> bool:
+        try:
+            done = subprocess.run(
+                [self._kinit, "-c", str(cache), *options, user],
+                input=_password(user).encode(),
+                env={**os.environ, **self.environment_of_all},
+                capture_output=True,
+                timeout=timeout,
+            )
+        except subprocess.TimeoutExpired:
+            return False
         return done.returncode == 0
 
     def _admin(self, *query: str) -> None:
