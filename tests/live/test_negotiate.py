@@ -284,6 +284,7 @@ def test_a_captured_token_is_worth_nothing_at_any_worker(
         assert answers == [200] + [401] * 23
         assert_asked(answer)
         assert "Request is a replay" in server.log
+        assert value.partition(" ")[2][:40] not in server.log
 
 
 def test_what_is_refused_costs_neither_the_connection_nor_others_a_wait(

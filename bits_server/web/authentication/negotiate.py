@@ -13,9 +13,6 @@ from __future__ import annotations
 
 import base64
 import binascii
-import logging
-import os
-import stat
 import threading
 from collections.abc import Mapping
 from typing import Any
@@ -27,8 +24,6 @@ from gssapi.raw.named_tuples import AcceptSecContextResult
 from bits_server.protocol.errors import ServiceUnavailable
 from bits_server.web.authentication.interface import CredentialsRefused, Identity
 from bits_server.web.authentication.keytab import KeytabEntry, read_keytab
-
-_log = logging.getLogger("bits_server")
 
 _KERBEROS = gssapi.OID.from_int_seq("1.2.840.113554.1.2.2")
 _SPNEGO = gssapi.OID.from_int_seq("1.3.6.1.5.5.2")
@@ -84,12 +79,6 @@ class NegotiateScheme:
             self._acceptor()
         except raw.GSSError as error:
             raise ValueError(f"cannot be used: {_words_of(error)}") from error
-        if os.stat(self._keytab).st_mode & stat.S_IROTH:
-            _log.warning(
-                "every user of this machine can read %s, and so pretend to be this service or any "
-                "of its users: chmod 640 it, with the group of the server",
-                self._keytab,
-            )
 
     def challenges(self, environ: Mapping[str, Any]) -> tuple[str, ...]:  # noqa: ARG002
         return ("Negotiate",)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import os
 import sys
 import time
@@ -372,19 +371,6 @@ class TestKeytab:
         monkeypatch.setenv("KRB5RCACHEDIR", str(tmp_path / "nowhere"))
         with pytest.raises(ServiceUnavailable, match="KRB5RCACHEDIR names its folder"):
             scheme.identify(environ(negotiate.token_of(alice)))
-
-    def test_one_that_others_can_read_is_warned_of(
-        self, scheme: NegotiateScheme, keytab: Path, caplog: pytest.LogCaptureFixture
-    ) -> None:
-        caplog.set_level(logging.WARNING)
-        for mode in (0o600, 0o640):
-            keytab.chmod(mode)
-            scheme.read()
-        assert not caplog.records
-        keytab.chmod(0o644)
-        scheme.read()
-        assert [record.name for record in caplog.records] == ["bits_server"]
-        assert f"can read {keytab}" in caplog.text
 
 
 Refusal = Callable[[str], SettingsError]
