@@ -15,6 +15,7 @@ import pytest
 from bits_server import Settings, VirtualDirectory, create_app
 from tests.support.bits_client import BitsClient
 from tests.support.certificates import Certificate, make_certificate
+from tests.support.kdc import Kdc, require_gssapi
 from tests.support.live_server import LiveServer
 from tests.support.proxied_server import ProxiedServer
 from tests.support.wire import InProcessSender, WireSender
@@ -107,6 +108,22 @@ def client(make_client: ClientMaker) -> BitsClient:
 def certificate(tmp_path_factory: pytest.TempPathFactory) -> Certificate:
     """What TLS needs, made once."""
     return make_certificate(tmp_path_factory.mktemp("certificates"))
+
+
+@pytest.fixture(scope="session")
+def kdc(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Kdc]:
+    """A Kerberos realm, made once; its keys and users are for all tests."""
+    with Kdc(tmp_path_factory.mktemp("kdc")) as made:
+        yield made
+
+
+@pytest.fixture
+def kerberos(kdc: Kdc, monkeypatch: pytest.MonkeyPatch) -> Kdc:
+    """The realm, and this process belongs to it."""
+    require_gssapi()
+    for name, value in kdc.environment_of_all.items():
+        monkeypatch.setenv(name, value)
+    return kdc
 
 
 ServerMaker = Callable[..., LiveServer]

@@ -43,6 +43,7 @@ DOORS = {"storage": {"interface", "record"}, "notification": {"interface"}}
 
 OUTSIDE_PACKAGES = {
     "click": {"cli"},
+    "gssapi": {"web"},
     "gunicorn": {"cli"},
     "passlib": {"web"},
     "prometheus_client": {"operations"},
@@ -200,6 +201,7 @@ FORBIDDEN = {
     "storage has a framework": ("storage.x", "import werkzeug"),
     "sessions have a framework": ("sessions.x", "from werkzeug.wrappers import Request"),
     "the edge has a command line": ("web.x", "import click"),
+    "the application has Kerberos": ("app", "import gssapi"),
     "the application has a server": ("app", "from gunicorn.app.base import BaseApplication"),
     "a package that nobody drew": ("web.x", "import flask"),
     "TOML elsewhere": ("operations.x", "import tomllib"),

@@ -69,6 +69,8 @@ def test_all_but_url_and_path_has_a_default() -> None:
         "user_header": "X-Remote-User",
         "certificate_header": "X-Client-Subject",
         "proxy_secret": None,
+        "keytab": None,
+        "kerberos_realm": "",
     }
 
 
@@ -135,6 +137,8 @@ ACCEPTED: dict[str, list[Any]] = {
     "user_header": ["X-Remote-User", "Remote-User", "x"],
     "certificate_header": ["X-Client-Subject", "SSL-Client-Subject-DN"],
     "proxy_secret": [None, Secret("0123456789abcdef"), Secret("!" * 100, "{ env = S }")],
+    "keytab": [None, "/etc/bits-server/http.keytab"],
+    "kerberos_realm": ["", "EXAMPLE.COM"],
 }
 REFUSED: dict[str, list[Any]] = {
     "url": [
@@ -181,6 +185,8 @@ REFUSED: dict[str, list[Any]] = {
     "user_header": ["", "X_Remote_User", "X Y", "Größe", "Authorization", "Host", "X-Proxy-Secret"],
     "certificate_header": ["", "X_Y", "Cookie", "X-Remote-User", "x-remote-user"],
     "proxy_secret": [Secret(""), Secret("0123456789abcde"), Secret("a b" * 20), Secret("ü" * 20)],
+    "keytab": ["", "FILE:/etc/http.keytab"],
+    "kerberos_realm": ["@EXAMPLE.COM", "a b", "A/B", "EXAMPLE.COM\n"],
 }
 ACCEPTED_CASES = [(key, value) for key, values in ACCEPTED.items() for value in values]
 REFUSED_CASES = [(key, value) for key, values in REFUSED.items() for value in values]

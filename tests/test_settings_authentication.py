@@ -19,6 +19,7 @@ def directory(**changes: Any) -> VirtualDirectory:
     ("changes", "key"),
     [
         ({"htpasswd_file": None}, "htpasswd_file"),
+        ({"authentication": (Authentication.NEGOTIATE,)}, "keytab"),
         ({"authentication": (Authentication.BASIC, Authentication.ANONYMOUS)}, "authentication"),
         ({"authentication": (Authentication.BASIC, Authentication.BASIC)}, "authentication"),
         ({"allow": ()}, "allow"),
@@ -43,6 +44,11 @@ def test_what_makes_no_sense_is_refused_with_its_key(changes: dict[str, Any], ke
         {"allow": ("alice", "*")},
         {"allow": ("@staff",), "groups_file": "/etc/groups"},
         {"basic_without_tls": True},
+        {
+            "authentication": (Authentication.NEGOTIATE, Authentication.BASIC),
+            "keytab": "/etc/http.keytab",
+            "kerberos_realm": "EXAMPLE.COM",
+        },
         {"path": "/srv/{user}"},
     ],
 )

@@ -41,6 +41,11 @@ _LOGIN_HINT = """
   a job of bitsadmin gets /setcredentials JOB SERVER BASIC USER PASSWORD; curl gets --user USER)"""
 
 
+_TICKET_HINT = """
+  (users need a Kerberos ticket for the host in the URL: give Start-BitsTransfer -Authentication
+  Negotiate; curl gets --negotiate --user : and that host, not its address)"""
+
+
 def greeting(settings: Settings, addresses: list[Any]) -> str:
     """The text. ``addresses`` as the listening sockets name them."""
     lines = ["BITS uploads are received:"]
@@ -64,6 +69,8 @@ def greeting(settings: Settings, addresses: list[Any]) -> str:
     hint = _LOOPBACK_HINT.format(host=host, port=port) if address.is_loopback else ""
     if Authentication.BASIC in first.authentication:
         hint += _LOGIN_HINT
+    if Authentication.NEGOTIATE in first.authentication:
+        hint += _TICKET_HINT
     public = (first.public_url or remote).rstrip("/")
     text = _WINDOWS.format(url=public, hint=hint)
     return "\n".join(lines) + "\n" + text + _CURL.format(url=local, protocol=UPLOAD_PROTOCOL)

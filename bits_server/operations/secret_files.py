@@ -30,6 +30,7 @@ def _files(settings: Settings, file: str | None) -> Iterator[tuple[str, bool]]:
     yield settings.tls_key or settings.tls_certificate, True
     for directory in settings.virtual_directories:
         yield directory.htpasswd_file or "", True
+        yield directory.keytab or "", True
         yield directory.groups_file or "", False
         secrets = [*directory.notification_headers]
         shared = directory.proxy_secret

@@ -98,6 +98,8 @@ DIRECTORY_KEYS: dict[str, Key] = {
     "user_header": TEXT,
     "certificate_header": TEXT,
     "proxy_secret": SECRET,
+    "keytab": TEXT,
+    "kerberos_realm": TEXT,
 }
 
 

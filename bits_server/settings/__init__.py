@@ -110,6 +110,8 @@ class VirtualDirectory:
     user_header: str = "X-Remote-User"
     certificate_header: str = "X-Client-Subject"
     proxy_secret: Secret | None = None
+    keytab: str | None = None
+    kerberos_realm: str = ""
 
     def __post_init__(self) -> None:
         check_url(self.url)
@@ -166,6 +168,8 @@ class VirtualDirectory:
             htpasswd_file=self.htpasswd_file,
             allow=self.allow,
             groups_file=self.groups_file,
+            keytab=self.keytab,
+            kerberos_realm=self.kerberos_realm,
         )
         check_proxy_identity(self.user_header, self.certificate_header, self.proxy_secret)
 

@@ -26,6 +26,7 @@ class Authentication(Enum):
 
     ANONYMOUS = "anonymous"  # nobody is asked
     BASIC = "basic"  # user and password, against an htpasswd file
+    NEGOTIATE = "negotiate"  # a ticket of Kerberos, against a keytab
     HEADER = "header"  # as a proxy says, who has asked
     CERTIFICATE = "certificate"  # of the client, as a proxy says, who has verified it
 
@@ -42,6 +43,9 @@ class Secret:
     file: str = ""
 
 
+_FILES = {Authentication.BASIC: "htpasswd_file", Authentication.NEGOTIATE: "keytab"}
+
+
 def check_authentication(
     schemes: Sequence[Authentication],
     *,
@@ -49,6 +53,8 @@ def check_authentication(
     htpasswd_file: str | None,
     allow: Sequence[str],
     groups_file: str | None,
+    keytab: str | None,
+    kerberos_realm: str,
 ) -> None:
     """Raise SettingsError where nobody, or the wrong ones, could upload."""
     key = "authentication"
@@ -60,14 +66,21 @@ def check_authentication(
         key,
         'must not have "anonymous" beside another scheme: no BITS client would authenticate then',
     )
-    for name, file in (("htpasswd_file", htpasswd_file), ("groups_file", groups_file)):
+    files = {"htpasswd_file": htpasswd_file, "groups_file": groups_file, "keytab": keytab}
+    for name, file in files.items():
         require(
             file is None or file.startswith("/"), name, "must be an absolute path, starting with /"
         )
+    for scheme, name in _FILES.items():
+        require(
+            scheme not in schemes or files[name] is not None,
+            name,
+            f'is missing, and must be given where authentication names "{scheme.value}"',
+        )
     require(
-        Authentication.BASIC not in schemes or htpasswd_file is not None,
-        "htpasswd_file",
-        'is missing, and must be given where authentication names "basic"',
+        not re.search(r"[\s/@]", kerberos_realm),
+        "kerberos_realm",
+        "must be the name of a realm, like 'EXAMPLE.COM'",
     )
     _check_allow(allow, is_anonymous=is_anonymous, has_groups=groups_file is not None)
     _check_user_mark(path, is_anonymous=is_anonymous)

@@ -17,6 +17,7 @@ from bits_server.web.authentication.caller import Caller
 from bits_server.web.bits_post import BitsPost
 from bits_server.web.downloads import DOWNLOAD_METHODS, answer_download, is_private
 from bits_server.web.error_answers import to_bits_error
+from bits_server.web.handing_over import INTERNAL_PREFIX
 from bits_server.web.request_body import RequestBody
 from bits_server.web.virtual_directories import VirtualDirectories
 
@@ -83,7 +84,12 @@ class BitsApplication:
     ) -> Response:
         caller = Caller(environ, self._authenticators.get(manager.directory.url))
         try:
-            response = answer_download(manager, path, caller.uploader(), environ)
+            uploader = caller.uploader()
+            if caller.answer_fields:
+                # nginx would drop them; and where it may not read the file it would ask again, with
+                # a token that is good for one request.
+                environ[INTERNAL_PREFIX] = ""
+            response = answer_download(manager, path, uploader, environ)
         except Exception as error:
             refusal = to_bits_error(error)
             text = path.decode(errors="backslashreplace")

@@ -177,3 +177,11 @@ def test_who_must_log_in_is_told_how() -> None:
     told = greet(("127.0.0.1", 8080), **must)
     assert "-Authentication Basic -Credential (Get-Credential)" in told
     assert "Credential" not in greet(("127.0.0.1", 8080))
+
+
+def test_who_needs_a_ticket_is_told_how() -> None:
+    must = {"authentication": (Authentication.NEGOTIATE,), "keytab": "/etc/http.keytab"}
+    told = greet(("127.0.0.1", 8080), **must)
+    assert "-Authentication\n  Negotiate" in told
+    assert "--negotiate --user :" in told
+    assert "Basic" not in told

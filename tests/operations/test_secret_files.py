@@ -12,7 +12,7 @@ from bits_server.operations.secret_files import complaints
 from bits_server.operations.settings_file import load_settings
 from bits_server.settings import Settings
 
-KINDS = ["htpasswd", "groups", "header", "secret", "key", "settings"]
+KINDS = ["htpasswd", "keytab", "groups", "header", "secret", "key", "settings"]
 
 
 def site(tmp_path: Path, literal: str = "") -> tuple[Settings, Path]:
@@ -23,6 +23,7 @@ def site(tmp_path: Path, literal: str = "") -> tuple[Settings, Path]:
         f'[server]\ntls_certificate = "{tmp_path}/certificate"\ntls_key = "{tmp_path}/key"\n'
         f'[[virtual_directory]]\nurl = "/upload"\npath = "{tmp_path}"\n'
         f'authentication = ["basic"]\nhtpasswd_file = "{tmp_path}/htpasswd"\n'
+        f'keytab = "{tmp_path}/keytab"\n'
         f'groups_file = "{tmp_path}/groups"\n'
         f'proxy_secret = {{ file = "{tmp_path}/secret" }}\n'
         f'notification_headers = {{ X-Key = {{ file = "{tmp_path}/header" }}{literal} }}\n'

@@ -81,7 +81,11 @@ anonymous_directories = st.builds(
 )
 authentications = st.fixed_dictionaries(
     {
-        "authentication": st.just((Authentication.BASIC,)),
+        "authentication": st.permutations((Authentication.BASIC, Authentication.NEGOTIATE)).map(
+            tuple
+        ),
+        "keytab": texts.map(lambda text: "/" + text),
+        "kerberos_realm": st.sampled_from(["", "EXAMPLE.COM"]),
         "htpasswd_file": texts.map(lambda text: "/" + text),
         "basic_without_tls": st.booleans(),
         "allow": st.lists(texts.filter(lambda text: text not in ("", "@")), min_size=1).map(tuple),
@@ -143,8 +147,8 @@ def test_every_key_with_a_value_is_shown_once(tmp_path: Path) -> None:
     shown = show_settings(load(tmp_path, NEEDED))
     names = re.findall(r"^(\w+) = ", shown, re.MULTILINE)
     assert set(names) == {*SERVER_KEYS, *DIRECTORY_KEYS} - {
-        *("public_url", "session_group", "notification_ca_file", "htpasswd_file", "groups_file"),
-        "proxy_secret",
+        *("public_url", "session_group", "notification_ca_file"),
+        *("htpasswd_file", "groups_file", "proxy_secret", "keytab"),
     }
     assert len(names) == len(set(names))
 
@@ -198,6 +202,8 @@ def test_a_file_with_what_is_needed_has_the_defaults(tmp_path: Path) -> None:
         ('user_header = "Remote-User"', "Remote-User"),
         ('certificate_header = "DN"', "DN"),
         (f'proxy_secret = "{SECRET_TEXT}"', Secret(SECRET_TEXT)),
+        ('keytab = "/etc/http.keytab"', "/etc/http.keytab"),
+        ('kerberos_realm = "EXAMPLE.COM"', "EXAMPLE.COM"),
         ("notification_headers = {}", ()),
         ('notification_headers = { X-Key = "x" }', (NotificationHeader("X-Key", "x"),)),
     ],
@@ -346,6 +352,8 @@ class TestDefaults:
             "user_header": "Remote-User",
             "certificate_header": "DN",
             "proxy_secret": SECRET_TEXT,
+            "keytab": "/etc/http.keytab",
+            "kerberos_realm": "EXAMPLE.COM",
         }
         assert DIRECTORY_KEYS.keys() - given.keys() == {
             *("url", "path", "public_url", "upload_enabled")

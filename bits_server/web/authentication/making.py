@@ -49,11 +49,33 @@ def _scheme(
                 with _about("htpasswd_file", directory.htpasswd_file, table):
                     basic.read()
             return basic
+        case Authentication.NEGOTIATE:
+            assert directory.keytab is not None
+            keytab, realm = directory.keytab, directory.kerberos_realm
+            return _negotiate(keytab, realm, table, read_files=read_files)
         case Authentication.HEADER:
             return ProxyIdentity(directory.user_header, secret, may_have_commas=False)
         case Authentication.CERTIFICATE:
             return ProxyIdentity(directory.certificate_header, secret, may_have_commas=True)
     raise SettingsError("authentication", f"there is no scheme {name.value!r}", table=table)
+
+
+def _negotiate(keytab: str, realm: str, table: str, *, read_files: bool) -> Scheme:
+    try:
+        from bits_server.web.authentication.negotiate import NegotiateScheme
+    except ImportError as error:
+        raise SettingsError(
+            "authentication",
+            '"negotiate" needs the Python library gssapi, which is not installed: '
+            "apt-get install gcc python3-dev libkrb5-dev, then "
+            f"pip install 'bits-server[negotiate]' ({error})",
+            table=table,
+        ) from error
+    negotiate = NegotiateScheme(keytab, realm=realm)
+    if read_files:
+        with _about("keytab", keytab, table):
+            negotiate.read()
+    return negotiate
 
 
 @contextmanager
