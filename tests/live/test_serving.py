@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from bits_server.web.socket_input import BUFFER_BYTES
 from tests.conftest import ServerMaker
 from tests.support.bits_client import BitsClient, assert_success
 from tests.support.live_server import LiveServer
@@ -57,16 +58,16 @@ def test_a_packet_under_way_finishes_when_the_server_is_told_to_end(
     with direct_server.sender() as sender:
         client = BitsClient(sender)
         assert_success(client.create())
-        content = os.urandom(2 << 20)
+        content = os.urandom(2 * BUFFER_BYTES)
         head = client.fragment_head(len(content))
         connection = sender.connect()
-        connection.sendall(head + content[: 1 << 20])
+        connection.sendall(head + content[:BUFFER_BYTES])
         request = folder / "BITS-Sessions" / client.session_id / "request"
-        wait_until(lambda: request.exists() and request.stat().st_size == 1 << 20)
+        wait_until(lambda: request.exists() and request.stat().st_size == BUFFER_BYTES)
         process = direct_server.terminate()
         try:
             wait_until(lambda: "Handling signal: term" in direct_server.log)
-            connection.sendall(content[1 << 20 :])
+            connection.sendall(content[BUFFER_BYTES:])
             answer = sender.read_answer()
         finally:
             assert process.wait(30) == 0
