@@ -8,7 +8,8 @@ BIN    := $(VENV)/bin
 
 # What the tests start beside Python: command:package, for Debian and Ubuntu.
 TEST_TOOLS := curl:curl htpasswd:apache2-utils nginx:nginx-light openssl:openssl promtool:prometheus strace:strace \
-  systemd-analyze:systemd krb5kdc:krb5-kdc kadmin.local:krb5-admin-server kinit:krb5-user
+  systemd-analyze:systemd krb5kdc:krb5-kdc kadmin.local:krb5-admin-server kinit:krb5-user \
+  chromium:chromium
 # What the extra negotiate is compiled with.
 TEST_TOOLS += gcc:gcc krb5-config:libkrb5-dev python3-config:python3-dev
 

@@ -11,9 +11,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from playwright.sync_api import Browser, Page
 
 from bits_server import Settings, VirtualDirectory, create_app
 from tests.support.bits_client import BitsClient
+from tests.support.browser import opened_page, started_browser
 from tests.support.certificates import Certificate, make_certificate
 from tests.support.kdc import Kdc, require_gssapi
 from tests.support.live_server import LiveServer
@@ -124,6 +126,19 @@ def kerberos(kdc: Kdc, monkeypatch: pytest.MonkeyPatch) -> Kdc:
     for name, value in kdc.environment_of_all.items():
         monkeypatch.setenv(name, value)
     return kdc
+
+
+@pytest.fixture(scope="session")
+def browser() -> Iterator[Browser]:
+    with started_browser() as started:
+        yield started
+
+
+@pytest.fixture
+def page(browser: Browser) -> Iterator[Page]:
+    """A page of a browser that has seen nothing yet."""
+    with opened_page(browser) as opened:
+        yield opened
 
 
 ServerMaker = Callable[..., LiveServer]
