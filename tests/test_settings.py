@@ -35,6 +35,7 @@ def test_all_but_url_and_path_has_a_default() -> None:
         "path": "/srv/uploads",
         "public_url": None,
         "upload_enabled": True,
+        "upload_page": False,
         "allow_overwrites": False,
         "create_folders": False,
         "maximum_upload_size": None,

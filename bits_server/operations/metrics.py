@@ -30,6 +30,7 @@ NO_DIRECTORY = "none"  # of a packet whose URL is in no virtual directory; their
 UNKNOWN = "unknown"
 OTHER = "other"
 REPLY = "Reply"  # the download of one, which is no packet
+PAGE = "Page"  # the upload page, or a file of it
 
 ACK_BUCKETS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 10, 60, 300)
 NOTIFICATION_BUCKETS = (0.01, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 120, 300)
@@ -142,7 +143,7 @@ class Metrics:
     def failed(
         self, directory: str, packet: str, session_id: str, destination: str, error: BitsError
     ) -> None:
-        self._refused(directory, REPLY, error)
+        self._refused(directory, packet if packet in (REPLY, PAGE) else UNKNOWN, error)
 
     def answered(self, packet: AnsweredPacket) -> None:
         directory, name = packet.directory or NO_DIRECTORY, packet.packet or UNKNOWN

@@ -64,6 +64,7 @@ DIRECTORY_KEYS: dict[str, Key] = {
     "path": Key(TEXT.read, TEXT.show, is_inherited=False),
     "public_url": Key(TEXT.read, TEXT.show, is_inherited=False),
     "upload_enabled": Key(TRUTH.read, TRUTH.show, is_inherited=False),
+    "upload_page": TRUTH,
     "allow_overwrites": TRUTH,
     "create_folders": TRUTH,
     "maximum_upload_size": SIZE_OR_NONE,

@@ -76,6 +76,7 @@ class VirtualDirectory:
     path: str
     public_url: str | None = None
     upload_enabled: bool = True
+    upload_page: bool = False
     allow_overwrites: bool = False
     create_folders: bool = False
     maximum_upload_size: int | None = None

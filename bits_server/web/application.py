@@ -18,6 +18,7 @@ from bits_server.web.bits_post import BitsPost
 from bits_server.web.downloads import DOWNLOAD_METHODS, answer_download, is_private
 from bits_server.web.error_answers import to_bits_error
 from bits_server.web.handing_over import INTERNAL_PREFIX
+from bits_server.web.pages.upload_page import UploadPage, is_of_page
 from bits_server.web.request_body import RequestBody
 from bits_server.web.virtual_directories import VirtualDirectories
 
@@ -44,6 +45,7 @@ class BitsApplication:
         self._observer = observer
         self._authenticators = authenticators or {}
         self._bits_post = BitsPost(self._directories, observer, self._authenticators)
+        self._upload_page = UploadPage()
         # A refused Fragment is read to its end, or the client sees a network error and not the
         # Ack; one that is too large needs room beyond what is taken.
         self._drain_bytes = max(
@@ -69,18 +71,19 @@ class BitsApplication:
         return response(environ, start_response)
 
     def _answer_other(self, method: str, environ: dict[str, Any]) -> Response:
-        """A download, or nothing that is served: say what is."""
+        """A download, the upload page, or nothing that is served: say what is."""
         path = environ.get("PATH_INFO", "").encode("latin-1")
         found = self._directories.find(path)
         if found is None:
             return Response(status=404)
-        if method in DOWNLOAD_METHODS and is_private(found[1]):
-            return self._answer_download(*found, environ)
+        is_page = is_of_page(found[0].directory, found[1])
+        if method in DOWNLOAD_METHODS and (is_page or is_private(found[1])):
+            return self._answer_get(*found, environ, is_page=is_page)
         status = 200 if method == "OPTIONS" else 405
         return Response(status=status, headers={"Allow": ALLOWED})
 
-    def _answer_download(
-        self, manager: SessionManager, path: bytes, environ: dict[str, Any]
+    def _answer_get(
+        self, manager: SessionManager, path: bytes, environ: dict[str, Any], *, is_page: bool
     ) -> Response:
         caller = Caller(environ, self._authenticators.get(manager.directory.url))
         try:
@@ -89,11 +92,16 @@ class BitsApplication:
                 # nginx would drop them; and where it may not read the file it would ask again, with
                 # a token that is good for one request.
                 environ[INTERNAL_PREFIX] = ""
-            response = answer_download(manager, path, uploader, environ)
+            if is_page:
+                page = self._upload_page
+                response = page.answer(manager.directory, path, uploader.user, environ)
+            else:
+                response = answer_download(manager, path, uploader, environ)
         except Exception as error:
             refusal = to_bits_error(error)
             text = path.decode(errors="backslashreplace")
-            self._observer.failed(manager.directory.url, "Reply", "", text, refusal)
+            what = "Page" if is_page else "Reply"
+            self._observer.failed(manager.directory.url, what, "", text, refusal)
             is_unknown = isinstance(refusal, SessionNotFound)
             response = Response(status=404 if is_unknown else refusal.status)
             if isinstance(refusal, AuthenticationRequired):

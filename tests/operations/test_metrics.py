@@ -70,9 +70,10 @@ def test_a_refusal_is_counted_by_its_status_and_hresult(
     assert told(metrics).value("errors_total", **labels, **UPLOAD) == 1
 
 
-def test_a_refused_download_of_a_reply_is_counted_too(metrics: Metrics) -> None:
-    metrics.failed("/upload", "Reply", "", "made-up", SessionNotFound("none"))
-    labels = {"packet": "Reply", "status": "500", "hresult": "0x8020001F"}
+@pytest.mark.parametrize("what", ["Reply", "Page"])
+def test_what_is_refused_and_no_packet_is_counted_too(metrics: Metrics, what: str) -> None:
+    metrics.failed("/upload", what, "", "made-up", SessionNotFound("none"))
+    labels = {"packet": what, "status": "500", "hresult": "0x8020001F"}
     assert told(metrics).value("errors_total", **labels, **UPLOAD) == 1
 
 

@@ -55,6 +55,7 @@ anonymous_directories = st.builds(
     path=texts.map(lambda text: "/srv" + text),
     public_url=st.none() | st.sampled_from(["http://files", "https://[::1]:8443/gr%C3%B6%C3%9Fe"]),
     upload_enabled=st.booleans(),
+    upload_page=st.booleans(),
     allow_overwrites=st.booleans(),
     create_folders=st.booleans(),
     maximum_upload_size=st.none() | sizes,
@@ -318,6 +319,7 @@ class TestDefaults:
 
     def test_every_key_that_may_be_inherited_is(self) -> None:
         given = {
+            "upload_page": True,
             "allow_overwrites": True,
             "create_folders": True,
             "maximum_upload_size": "1GiB",

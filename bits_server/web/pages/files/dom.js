@@ -1,0 +1,41 @@
+// Elements from texts and values. Text becomes text: nothing here makes HTML of a string.
+
+/**
+ * An element with its properties and children; a child is a node or a text.
+ * Properties are those of the DOM (className, textContent, type); what has a dash is an attribute.
+ */
+export function make(tag, properties = {}, ...children) {
+  const element = document.createElement(tag);
+  for (const [name, value] of Object.entries(properties)) {
+    if (name.includes("-")) element.setAttribute(name, value);
+    else element[name] = value;
+  }
+  element.append(...children);
+  return element;
+}
+
+/** Fill the page: data-text names the text of an element, data-label its aria-label. */
+export function fillTexts(texts, root = document) {
+  for (const element of root.querySelectorAll("[data-text]")) {
+    element.textContent = texts[element.dataset.text];
+  }
+  for (const element of root.querySelectorAll("[data-label]")) {
+    element.setAttribute("aria-label", texts[element.dataset.label]);
+  }
+}
+
+/** Say something to those who listen to the page: `region` has role="status". */
+export function announce(region, text) {
+  region.textContent = "";
+  // A region that is told the same again, or two things at once, would keep silent.
+  requestAnimationFrame(() => {
+    region.textContent = text;
+  });
+}
+
+/** Show or hide; the focus goes to the next thing that can have it, and does not get lost. */
+export function setShown(element, isShown, neighbours = []) {
+  const hadFocus = element === document.activeElement;
+  element.hidden = !isShown;
+  if (!isShown && hadFocus) neighbours.find((each) => !each.hidden && !each.disabled)?.focus();
+}

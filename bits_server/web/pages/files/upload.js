@@ -1,0 +1,5 @@
+// The upload page.
+import { fillTexts } from "./dom.js";
+import { TEXTS } from "./upload_texts.js";
+
+fillTexts(TEXTS);
