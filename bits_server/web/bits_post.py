@@ -1,7 +1,8 @@
 """One BITS_POST request: read the packet, have it carried out, say the outcome as an Ack.
 
-The rule of this file is the order of checks: header fields, virtual directory, authentication,
-authorisation, session, range and body. A Ping stops after authorisation.
+The rule of this file is the order of checks: header fields, virtual directory, whose page had a
+browser send it, authentication, authorisation, session, range and body. A Ping stops after
+authorisation.
 """
 
 from __future__ import annotations
@@ -41,6 +42,7 @@ from bits_server.web.authentication.caller import Caller
 from bits_server.web.error_answers import to_bits_error
 from bits_server.web.original_url import original_url
 from bits_server.web.request_body import RequestBody, is_delivered_chunked
+from bits_server.web.same_origin import refuse_foreign_origin
 from bits_server.web.virtual_directories import VirtualDirectories
 
 _PLAIN_FIELDS = {
@@ -122,6 +124,7 @@ class BitsPost:
             raise UploadsNotEnabled(
                 f"uploads to {manager.directory.url} are off: set upload_enabled = true"
             )
+        refuse_foreign_origin(environ, manager.directory.public_url)
         uploader = caller.uploader()
         session_text = headers.get(names.BITS_SESSION_ID)
         home = manager.directory.home_of(uploader.user)
