@@ -24,13 +24,23 @@ export function fillTexts(texts, root = document) {
   }
 }
 
-/** Say something to those who listen to the page: `region` has role="status". */
-export function announce(region, text) {
-  region.textContent = "";
-  // A region that is told the same again, or two things at once, would keep silent.
-  requestAnimationFrame(() => {
-    region.textContent = text;
-  });
+/** Says things to those who listen to the page; `region` has role="status". */
+export class Announcer {
+  #region;
+  #waiting = [];
+
+  constructor(region) {
+    this.#region = region;
+  }
+
+  say(text) {
+    // Together, for a region that is told two things at once says the last one only.
+    if (this.#waiting.push(text) > 1) return;
+    this.#region.textContent = "";
+    setTimeout(() => {
+      this.#region.textContent = this.#waiting.splice(0).join(" ");
+    }, 150);
+  }
 }
 
 /** Show or hide; the focus goes to the next thing that can have it, and does not get lost. */

@@ -1,0 +1,118 @@
+// One upload as a row of the list: what it does, and the buttons that it has now.
+
+import { make, setShown } from "./dom.js";
+import { formatBytes } from "./format.js";
+import { ENDED } from "./upload_task.js";
+import { PROBLEMS, TEXTS } from "./upload_texts.js";
+
+/** What a task complains of, in words. */
+export function problemText(problem) {
+  return TEXTS.problemWithCode(PROBLEMS[problem.cause] ?? PROBLEMS.failed, problem.code);
+}
+
+export class UploadRow {
+  #task;
+  #buttons;
+  #frame = 0;
+
+  constructor(task, { onRemove, onSaveReply }) {
+    this.#task = task;
+    const act = (text, action, kind = "") => {
+      const button = make("button", { type: "button", textContent: text, className: kind });
+      button.setAttribute("aria-label", TEXTS.actionOn(text, task.name));
+      button.addEventListener("click", action);
+      return button;
+    };
+    this.#buttons = {
+      retryNow: act(TEXTS.retryNow, () => task.retryNow()),
+      pause: act(TEXTS.pause, () => task.pause()),
+      resume: act(TEXTS.resume, () => task.resume()),
+      tryAgain: act(TEXTS.tryAgain, () => task.resume()),
+      saveReply: act(TEXTS.saveReply, () => onSaveReply(task, this), "main"),
+      withoutReply: act(TEXTS.withoutReply, () => task.finish()),
+      cancel: act(TEXTS.cancel, () => task.cancel(), "danger"),
+      remove: act(TEXTS.remove, () => onRemove(task)),
+    };
+    this.state = make("p", { className: "state" });
+    this.problem = make("p", { className: "problem", hidden: true });
+    this.reply = make("a", {
+      textContent: TEXTS.openReply,
+      hidden: true,
+      rel: "noopener noreferrer",
+      target: "_blank",
+    });
+    this.progress = make("progress", { "aria-label": TEXTS.progressOf(task.name) });
+    this.element = make(
+      "li",
+      { className: "card upload" },
+      make(
+        "div",
+        { className: "upload-head" },
+        make("bdi", { className: "name", textContent: task.name }),
+        make("span", { className: "faint size", textContent: formatBytes(task.total) }),
+      ),
+      this.progress,
+      make(
+        "div",
+        { className: "upload-foot" },
+        this.state,
+        make("div", { className: "row" }, this.reply, ...Object.values(this.#buttons)),
+      ),
+      this.problem,
+    );
+    task.addEventListener("change", () => this.changed());
+    this.#show();
+  }
+
+  /** Show it anew with the next picture; however often something changes. */
+  changed() {
+    if (!this.#frame) {
+      this.#frame = requestAnimationFrame(() => {
+        this.#frame = 0;
+        this.#show();
+      });
+    }
+  }
+
+  /** Say what could not be done without an end of the upload. */
+  complain(problem) {
+    this.problem.textContent = problemText(problem);
+    this.problem.hidden = false;
+  }
+
+  focus() {
+    Object.values(this.#buttons)
+      .find((each) => !each.hidden)
+      ?.focus();
+  }
+
+  #show() {
+    const task = this.#task;
+    this.element.dataset.state = task.state;
+    this.progress.max = task.total || 1;
+    this.progress.value = task.state === "done" ? this.progress.max : task.position;
+    this.state.textContent = TEXTS.states[task.state](task);
+    this.problem.hidden = !task.problem && task.state !== "reply";
+    if (task.problem) this.problem.textContent = problemText(task.problem);
+    if (task.state === "done" && task.foreignReplyUrl) this.reply.href = task.foreignReplyUrl;
+    this.reply.hidden = !this.reply.href;
+    const shown = {
+      retryNow: task.state === "retrying",
+      pause: task.canPause,
+      resume: task.state === "paused",
+      tryAgain: task.canRetry,
+      saveReply: task.state === "reply",
+      withoutReply: task.state === "reply",
+      cancel: ["waiting", "sending", "retrying", "paused"].includes(task.state) || task.canRetry,
+      remove: ENDED.has(task.state) || (task.state === "failed" && !task.canRetry),
+    };
+    // Those that come first: the focus moves from one that goes to one that is there.
+    const buttons = Object.entries(this.#buttons);
+    for (const [name, button] of buttons) if (shown[name]) button.hidden = false;
+    for (const [name, button] of buttons) {
+      if (!shown[name]) {
+        setShown(button, false, buttons.filter(([other]) => shown[other]).map(([, each]) => each));
+      }
+    }
+  }
+}
