@@ -9,7 +9,7 @@ from typing import Any
 from werkzeug.wrappers import Response
 
 from bits_server.protocol.acks import Ack
-from bits_server.protocol.errors import AuthenticationRequired, SessionNotFound
+from bits_server.protocol.errors import AuthenticationRequired, BitsError, SessionNotFound
 from bits_server.sessions.manager import SessionManager
 from bits_server.sessions.observer import SessionObserver
 from bits_server.web.authentication.authenticator import Authenticator
@@ -18,7 +18,7 @@ from bits_server.web.bits_post import BitsPost
 from bits_server.web.downloads import DOWNLOAD_METHODS, answer_download, is_private
 from bits_server.web.error_answers import to_bits_error
 from bits_server.web.handing_over import INTERNAL_PREFIX
-from bits_server.web.pages.upload_page import UploadPage, is_of_page
+from bits_server.web.pages.upload_page import UploadPage, is_of_page, refused_page
 from bits_server.web.request_body import RequestBody
 from bits_server.web.virtual_directories import VirtualDirectories
 
@@ -102,14 +102,17 @@ class BitsApplication:
             text = path.decode(errors="backslashreplace")
             what = "Page" if is_page else "Reply"
             self._observer.failed(manager.directory.url, what, "", text, refusal)
-            is_unknown = isinstance(refusal, SessionNotFound)
-            response = Response(status=404 if is_unknown else refusal.status)
+            response = refused_page(refusal.status) if is_page else _refused_download(refusal)
             if isinstance(refusal, AuthenticationRequired):
                 response.headers.extend(("WWW-Authenticate", each) for each in refusal.challenges)
             if refusal.retry_after_seconds is not None:
                 response.headers["Retry-After"] = str(refusal.retry_after_seconds)
         response.headers.extend(caller.answer_fields)
         return response
+
+
+def _refused_download(refusal: BitsError) -> Response:
+    return Response(status=404 if isinstance(refusal, SessionNotFound) else refusal.status)
 
 
 def _send(ack: Ack, start_response: Callable[..., Any]) -> Iterable[bytes]:

@@ -95,4 +95,5 @@ def test_only_who_may_upload_sees_the_page(folder: Path, tmp_path: Path) -> None
         answer = client.get(path)
         assert answer.status_code == 401
         assert answer.headers["WWW-Authenticate"].startswith("Basic ")
-        assert answer.data == b""
+        assert answer.data == b"401 Unauthorized\n"
+        assert dict(answer.headers).items() >= PROTECTION.items()

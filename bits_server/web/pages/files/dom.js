@@ -43,9 +43,14 @@ export class Announcer {
   }
 }
 
-/** Show or hide; the focus goes to the next thing that can have it, and does not get lost. */
-export function setShown(element, isShown, neighbours = []) {
-  const hadFocus = element === document.activeElement;
-  element.hidden = !isShown;
-  if (!isShown && hadFocus) neighbours.find((each) => !each.hidden && !each.disabled)?.focus();
+/**
+ * Change what `container` shows, and keep the focus in it: where its button is hidden, the first
+ * that is not gets it, or the container itself, which then needs a tabIndex of -1.
+ */
+export function keepFocus(container, change) {
+  const hadFocus = container.contains(document.activeElement);
+  change();
+  const now = document.activeElement;
+  if (!hadFocus || (container.contains(now) && now !== container && !now.hidden)) return;
+  (container.querySelector("button:not([hidden]):not(:disabled)") ?? container).focus();
 }

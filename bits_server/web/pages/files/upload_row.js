@@ -1,6 +1,6 @@
 // One upload as a row of the list: what it does, and the buttons that it has now.
 
-import { make, setShown } from "./dom.js";
+import { keepFocus, make } from "./dom.js";
 import { formatBytes } from "./format.js";
 import { ENDED } from "./upload_task.js";
 import { PROBLEMS, TEXTS } from "./upload_texts.js";
@@ -44,7 +44,7 @@ export class UploadRow {
     this.progress = make("progress", { "aria-label": TEXTS.progressOf(task.name) });
     this.element = make(
       "li",
-      { className: "card upload" },
+      { className: "card upload", tabIndex: -1 },
       make(
         "div",
         { className: "upload-head" },
@@ -106,13 +106,8 @@ export class UploadRow {
       cancel: ["waiting", "sending", "retrying", "paused"].includes(task.state) || task.canRetry,
       remove: ENDED.has(task.state) || (task.state === "failed" && !task.canRetry),
     };
-    // Those that come first: the focus moves from one that goes to one that is there.
-    const buttons = Object.entries(this.#buttons);
-    for (const [name, button] of buttons) if (shown[name]) button.hidden = false;
-    for (const [name, button] of buttons) {
-      if (!shown[name]) {
-        setShown(button, false, buttons.filter(([other]) => shown[other]).map(([, each]) => each));
-      }
-    }
+    keepFocus(this.element, () => {
+      for (const [name, button] of Object.entries(this.#buttons)) button.hidden = !shown[name];
+    });
   }
 }
