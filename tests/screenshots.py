@@ -14,9 +14,19 @@ from tests.support.upload_person import Person
 
 DOCUMENTS = Path(__file__).parent.parent / "docs"
 MIB = 1 << 20
-SIZES = {"Holiday 2026.mp4": 640 * MIB, "backup-monday.tar.gz": 75 * MIB, "report.pdf": 2 * MIB}
+SIZES = {
+    "Holiday 2026.mp4": 640 * MIB,
+    "backup-monday.tar.gz": 75 * MIB,
+    "report.pdf": 2 * MIB,
+    "notes.txt": 9000,
+}
 WIDE = {"width": 900, "height": 760}
 PHONE = {"width": 375, "height": 812}
+LOOKS: dict[str, dict[str, Any]] = {
+    "upload-page": {"viewport": WIDE},
+    "upload-page-dark": {"viewport": WIDE, "color_scheme": "dark"},
+    "upload-page-phone": {"viewport": PHONE, "is_mobile": True, "has_touch": True},
+}
 SETTINGS = """\
 [[virtual_directory]]
 url = "/upload"
@@ -34,8 +44,8 @@ def picture_upload_page(
         person = Person(page, server)
         person.choose(files / "report.pdf")
         person.sees_uploaded(["report.pdf"])
-        person.choose(files / "report.pdf")
-        person.sees("report.pdf", "has a file of this name")
+        person.choose(files / "notes.txt")
+        person.sees("notes.txt", "has a file of this name")
         person.has_a_line_of(24 * MIB)
         person.choose(files / "backup-monday.tar.gz", files / "Holiday 2026.mp4")
         person.sees_progress("backup-monday.tar.gz", 0.4)
@@ -56,13 +66,10 @@ def main() -> None:
         for name, size in SIZES.items():
             with (Path(scratch) / name).open("wb") as file:
                 file.truncate(size)
-        for name, options in {
-            "upload-page": {"viewport": WIDE},
-            "upload-page-dark": {"viewport": WIDE, "color_scheme": "dark"},
-            "upload-page-phone": {"viewport": PHONE, "is_mobile": True, "has_touch": True},
-        }.items():
+        for name, options in LOOKS.items():
             folder = Path(scratch) / f"folder of {name}"
             folder.mkdir()
+            (folder / "notes.txt").touch()
             settings = Path(scratch) / "settings.toml"
             settings.write_text(SETTINGS.format(folder=folder))
             log_file = Path(scratch) / "server.log"

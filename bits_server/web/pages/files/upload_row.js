@@ -5,6 +5,8 @@ import { formatBytes } from "./format.js";
 import { ENDED } from "./upload_task.js";
 import { PROBLEMS, TEXTS } from "./upload_texts.js";
 
+const CANCELLABLE = new Set(["waiting", "sending", "retrying", "paused"]);
+
 /** What a task complains of, in words. */
 export function problemText(problem) {
   return TEXTS.problemWithCode(PROBLEMS[problem.cause] ?? PROBLEMS.failed, problem.code);
@@ -96,6 +98,7 @@ export class UploadRow {
     if (task.problem) this.problem.textContent = problemText(task.problem);
     if (task.state === "done" && task.foreignReplyUrl) this.reply.href = task.foreignReplyUrl;
     this.reply.hidden = !this.reply.href;
+    const isFailed = task.state === "failed";
     const shown = {
       retryNow: task.state === "retrying",
       pause: task.canPause,
@@ -103,8 +106,8 @@ export class UploadRow {
       tryAgain: task.canRetry,
       saveReply: task.state === "reply",
       withoutReply: task.state === "reply",
-      cancel: ["waiting", "sending", "retrying", "paused"].includes(task.state) || task.canRetry,
-      remove: ENDED.has(task.state) || (task.state === "failed" && !task.canRetry),
+      cancel: CANCELLABLE.has(task.state) || (isFailed && task.sessionId !== null),
+      remove: ENDED.has(task.state) || (isFailed && task.sessionId === null),
     };
     keepFocus(this.element, () => {
       for (const [name, button] of Object.entries(this.#buttons)) button.hidden = !shown[name];
