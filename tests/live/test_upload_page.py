@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 import re
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -311,6 +312,26 @@ def test_an_earlier_upload_can_be_given_up_without_its_file(
     person.press("Cancel", file.name)
     expect(person.row(file.name)).to_have_count(0)
     wait_until(lambda: not [x for x in (folder / "BITS-Sessions").iterdir() if "{" in x.name])
+
+
+def test_another_file_of_the_same_name_size_and_date_begins_anew(
+    person: Person, make_file: Any, folder: Path, page_server: LiveServer
+) -> None:
+    file = make_file("f.bin", 6 * MIB)
+    person.has_a_line_of(SLOW)
+    person.choose(file)
+    person.sees_progress(file.name, 0.2)
+    person.page.reload()
+    person.sees(file.name, "arrived")
+    before = file.stat()
+    with file.open("r+b") as opened:
+        opened.write(b"other")
+    os.utime(file, ns=(before.st_atime_ns, before.st_mtime_ns))
+    person.has_a_line_of(None)
+    person.choose(file)
+    expect(person.page.locator("#upload-list .state")).to_have_text("Uploaded")
+    assert digest(folder / file.name) == digest(file)
+    assert sessions_created(page_server) == 2
 
 
 def test_a_file_that_changes_meanwhile_is_not_mixed(

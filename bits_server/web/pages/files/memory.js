@@ -11,7 +11,7 @@ export class Memory {
     this.storage = storage;
   }
 
-  /** All entries: sessionId, name, size, modified, received, isClosing, hasReply, when. */
+  /** All entries: sessionId, name, size, modified, print, received, isClosing, hasReply, when. */
   entries() {
     try {
       const found = JSON.parse(this.storage?.getItem(this.#key) ?? "[]");
@@ -22,11 +22,14 @@ export class Memory {
     }
   }
 
-  find(file) {
-    return this.entries().find(
-      (each) =>
-        each.name === file.name && each.size === file.size && each.modified === file.lastModified,
-    );
+  /** The entry of this very file, or null. `print`: its fingerprint. */
+  find(file, print) {
+    const isIt = (each) =>
+      each.name === file.name &&
+      each.size === file.size &&
+      each.modified === file.lastModified &&
+      each.print === print;
+    return (print && this.entries().find(isIt)) || null;
   }
 
   keep(entry) {
@@ -51,6 +54,7 @@ function isEntry(value) {
   return (
     typeof value?.sessionId === "string" &&
     typeof value.name === "string" &&
+    typeof value.print === "string" &&
     [value.size, value.modified, value.received, value.when].every(Number.isFinite)
   );
 }

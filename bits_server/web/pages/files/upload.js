@@ -1,6 +1,7 @@
 // The upload page: files that are dropped or chosen become rows and tasks of the queue.
 
 import { Announcer, fillTexts, make } from "./dom.js";
+import { fingerprint } from "./fingerprint.js";
 import { formatPercent } from "./format.js";
 import { Memory } from "./memory.js";
 import { Packets } from "./packets.js";
@@ -21,7 +22,7 @@ const facts = await loadFacts();
 showFacts();
 showEarlier();
 for (const entry of memory.entries().filter((each) => each.hasReply)) {
-  add(new UploadTask(entryAsFile(entry), { base, memory, facts, entry }));
+  add(new UploadTask(entryAsFile(entry), { base, memory, facts, print: entry.print, entry }));
 }
 listen();
 
@@ -92,15 +93,16 @@ function filesOf(transfer) {
   });
 }
 
-function take(files) {
-  for (const file of files) {
+async function take(files) {
+  for (const file of [...files]) {
+    const print = file.isFolder ? "" : await fingerprint(file);
     if (queue.tasks.some((task) => isSame(task, file) && !isOver(task))) {
       announcer.say(TEXTS.isInList(file.name));
       continue;
     }
-    const entry = file.isFolder ? null : (memory.find(file) ?? null);
+    const entry = memory.find(file, print);
     if (entry) announcer.say(TEXTS.said.resumed(file.name));
-    add(new UploadTask(file, { base, memory, facts, entry }));
+    add(new UploadTask(file, { base, memory, facts, print, entry }));
   }
   showEarlier();
 }

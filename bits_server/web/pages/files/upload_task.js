@@ -18,6 +18,7 @@ export const ENDED = new Set(["done", "cancelled"]);
 export class UploadTask extends EventTarget {
   #packets;
   #memory;
+  #print;
   #size;
   #rate = new Rate();
   #stopper = new AbortController();
@@ -31,9 +32,9 @@ export class UploadTask extends EventTarget {
 
   /**
    * `file`: a File, or of an upload whose reply waits only what is remembered of it. `facts`: of the
-   * server; `entry`: what is remembered of an earlier beginning.
+   * server; `print`: the file's fingerprint; `entry`: what is remembered of an earlier beginning.
    */
-  constructor(file, { base, memory, facts, entry = null }) {
+  constructor(file, { base, memory, facts, print, entry = null }) {
     super();
     this.file = file;
     this.name = file.name;
@@ -50,6 +51,7 @@ export class UploadTask extends EventTarget {
     this.base = base;
     this.facts = facts;
     this.#memory = memory;
+    this.#print = print;
     this.#size = new FragmentSize(facts.maximumFragmentSize);
     this.#isUncertain = entry !== null;
     this.#isClosing = entry?.isClosing ?? false;
@@ -328,6 +330,7 @@ export class UploadTask extends EventTarget {
       name: this.name,
       size: this.total,
       modified: this.file.lastModified,
+      print: this.#print,
       received: this.received,
       isClosing: this.#isClosing,
       hasReply: this.hasReply,
