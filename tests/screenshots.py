@@ -20,8 +20,8 @@ SIZES = {
     "report.pdf": 2 * MIB,
     "notes.txt": 9000,
 }
-WIDE = {"width": 900, "height": 760}
-PHONE = {"width": 375, "height": 812}
+WIDE = {"width": 900, "height": 1000}
+PHONE = {"width": 375, "height": 1180}
 LOOKS: dict[str, dict[str, Any]] = {
     "upload-page": {"viewport": WIDE},
     "upload-page-dark": {"viewport": WIDE, "color_scheme": "dark"},
@@ -54,7 +54,7 @@ def picture_upload_page(
         person.sees("Holiday 2026.mp4", "left")
         page.mouse.move(0, 0)
         page.evaluate("document.activeElement.blur()")
-        page.screenshot(path=DOCUMENTS / f"{name}.png", full_page=True)
+        page.screenshot(path=DOCUMENTS / f"{name}.png")
         for each in ("backup-monday.tar.gz", "Holiday 2026.mp4"):
             person.press("Cancel", each)
             person.sees(each, "Cancelled")

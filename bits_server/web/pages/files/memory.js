@@ -6,8 +6,9 @@ const OLDEST_DAYS = 60;
 export class Memory {
   #key;
 
-  constructor(place = location.pathname, storage = storageOrNull()) {
-    this.#key = `bits-upload ${place}`;
+  /** `user`: nobody is shown what another user of this browser has begun. */
+  constructor(user, place = location.pathname, storage = storageOrNull()) {
+    this.#key = `bits-upload ${place} ${user}`;
     this.storage = storage;
   }
 

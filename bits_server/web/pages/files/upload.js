@@ -11,7 +11,6 @@ import { ENDED, RUNNING, UploadTask } from "./upload_task.js";
 import { TEXTS } from "./upload_texts.js";
 
 const base = new URL(".", location.href);
-const memory = new Memory();
 const queue = new Queue();
 const rows = new Map();
 const find = (id) => document.getElementById(id);
@@ -19,6 +18,7 @@ const find = (id) => document.getElementById(id);
 fillTexts(TEXTS);
 const announcer = new Announcer(find("said"));
 const facts = await loadFacts();
+const memory = new Memory(facts.user);
 showFacts();
 showEarlier();
 for (const entry of memory.entries().filter((each) => each.hasReply)) {
