@@ -15,6 +15,12 @@ from bits_server.operations.health import Health
 from bits_server.operations.housekeeping import Housekeeper, give_way
 from bits_server.operations.metrics import Metrics, shared_folder
 from bits_server.operations.metrics_app import MetricsApp
+from bits_server.operations.sessions_page.sessions_app import (
+    Administrators,
+    AtClosedAddress,
+    BesideSessions,
+    SessionsApp,
+)
 from bits_server.operations.tls import make_tls_context
 from bits_server.sessions.administration import Administration
 from bits_server.sessions.cleanup import Cleanup
@@ -28,6 +34,7 @@ from bits_server.settings import (
     SettingsError,
     VirtualDirectory,
 )
+from bits_server.settings.administrators import login_of
 from bits_server.storage.disk import DiskRules
 from bits_server.storage.filesystem import FilesystemStore, refuse_other_owner, refuse_unusable
 from bits_server.storage.interface import FolderUnusable
@@ -83,7 +90,11 @@ def create_apps(
     census = Census(
         {directory.url: store for directory, store in stores}, shared_folder(), pause=give_way
     )
-    return uploads, MetricsApp(metrics, census, Health(stores), urls)
+    closed: WsgiApplication = MetricsApp(metrics, census, Health(stores), urls)
+    if settings.sessions_page:
+        page = SessionsApp(make_administrations(settings), AtClosedAddress())
+        closed = BesideSessions(closed, page)
+    return uploads, closed
 
 
 def _uploads(settings: Settings, observer: SessionObserver, clean_up: bool) -> TrustedProxies:
@@ -102,9 +113,13 @@ def _uploads(settings: Settings, observer: SessionObserver, clean_up: bool) -> T
         authenticators[directory.url] = make_authenticator(directory, throttle, _table(number))
     if clean_up:
         Housekeeper(make_cleanups(settings, observer, pause=give_way)).start()
-    return TrustedProxies(
-        BitsApplication(managers, observer, authenticators), settings.trusted_proxies
-    )
+    application: WsgiApplication = BitsApplication(managers, observer, authenticators)
+    login = login_of(settings.administrators, settings.virtual_directories)
+    if login is not None:
+        authenticator = make_authenticator(login, throttle, "[server]")
+        page = SessionsApp(make_administrations(settings), Administrators(authenticator))
+        application = BesideSessions(application, page)
+    return TrustedProxies(application, settings.trusted_proxies)
 
 
 def make_cleanups(

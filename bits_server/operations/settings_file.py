@@ -54,6 +54,8 @@ SERVER_KEYS: dict[str, Key] = {
     "tls_certificate": TEXT,
     "tls_key": TEXT,
     "metrics_bind": TEXT,
+    "sessions_page": TRUTH,
+    "administrators": TEXTS,
     "log_level": one_of(LogLevel),
     "log_format": one_of(LogFormat),
     "log_file": TEXT,

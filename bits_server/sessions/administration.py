@@ -7,7 +7,7 @@ destination of a session.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import closing
 from dataclasses import dataclass, replace
 
@@ -61,6 +61,21 @@ class Administration:
                 continue
             try:
                 yield self._look_at(session_id, last_progress)
+            except SessionNotFound:
+                continue  # it ended meanwhile
+
+    def look_at_changed(
+        self, known: Mapping[SessionId, float]
+    ) -> Iterator[tuple[SessionId, SessionFacts | None]]:
+        """Every session; None for those that were last written to at the time that is ``known``,
+        in seconds since 1970: they are not read.
+        """
+        for session_id, last_progress in self._store.progress():
+            if known.get(session_id) == last_progress:
+                yield session_id, None
+                continue
+            try:
+                yield session_id, self._look_at(session_id, last_progress)
             except SessionNotFound:
                 continue  # it ended meanwhile
 

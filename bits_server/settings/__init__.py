@@ -14,9 +14,11 @@ from bits_server.settings.addresses import (
     check_bind,
     check_proxy,
     check_public_url,
+    check_tls,
     check_url,
     is_host,
 )
+from bits_server.settings.administrators import check_sessions_page
 from bits_server.settings.authentication import (
     EVERYONE,
     Authentication,
@@ -223,6 +225,8 @@ class Settings:
     ``bits-server serve`` only.
 
     ``metrics_bind``: the address of metrics and health; empty: nothing is counted.
+    ``sessions_page``: show the page of the sessions there, to everybody. ``administrators``: users,
+    and groups as ``@name``, who see it at the address of the uploads.
     ``trusted_proxies``: whose X-Forwarded-* are believed: IP addresses, networks, or ``unix``.
     """
 
@@ -234,6 +238,8 @@ class Settings:
     tls_certificate: str = ""
     tls_key: str = ""
     metrics_bind: str = ""
+    sessions_page: bool = False
+    administrators: tuple[str, ...] = ()
     log_level: LogLevel = LogLevel.INFO
     log_format: LogFormat = LogFormat.HUMAN
     log_file: str = ""
@@ -263,19 +269,7 @@ class Settings:
             "must be an absolute path, starting with /, or empty for standard error",
             table="[server]",
         )
-        for key in ("tls_certificate", "tls_key"):
-            require(
-                getattr(self, key) == "" or getattr(self, key).startswith("/"),
-                key,
-                "must be an absolute path, starting with /, or empty",
-                table="[server]",
-            )
-        require(
-            bool(self.tls_certificate) or not self.tls_key,
-            "tls_certificate",
-            "is missing, and must be given where tls_key is",
-            table="[server]",
-        )
+        check_tls(self.tls_certificate, self.tls_key)
         for proxy in self.trusted_proxies:
             check_proxy(proxy)
         urls = [directory.url for directory in self.virtual_directories]
@@ -286,6 +280,12 @@ class Settings:
                     f"{url!r} is used twice; give each its own",
                     table="[[virtual_directory]]",
                 )
+        check_sessions_page(
+            self.administrators,
+            self.virtual_directories,
+            sessions_page=self.sessions_page,
+            metrics_bind=self.metrics_bind,
+        )
 
 
 def _check_mode(key: str, mode: int) -> None:

@@ -80,3 +80,20 @@ def check_proxy(proxy: str) -> None:
         f"{proxy!r} must be 'unix', an IP address or a network such as '10.0.0.0/8'",
         table="[server]",
     )
+
+
+def check_tls(certificate: str, key: str) -> None:
+    """Raise SettingsError where no TLS could be spoken with these files."""
+    for name, path in (("tls_certificate", certificate), ("tls_key", key)):
+        require(
+            path == "" or path.startswith("/"),
+            name,
+            "must be an absolute path, starting with /, or empty",
+            table="[server]",
+        )
+    require(
+        bool(certificate) or not key,
+        "tls_certificate",
+        "is missing, and must be given where tls_key is",
+        table="[server]",
+    )

@@ -112,6 +112,7 @@ any_settings = st.builds(
     workers=st.integers(1, 1024),
     threads=st.integers(1, 1024),
     metrics_bind=st.sampled_from(["", "127.0.0.1:9108", "unix:/run/bits-server/metrics"]),
+    administrators=st.just(()),
     log_level=st.sampled_from(LogLevel),
     log_format=st.sampled_from(LogFormat),
     log_file=st.just("") | texts.map(lambda text: "/" + text),
@@ -218,8 +219,11 @@ def test_the_server_table_is_read(tmp_path: Path) -> None:
     text = (
         '[server]\nbind = ["[::]:80", "unix:/run/s"]\nworkers = 4\nthreads = 8\n'
         'trusted_proxies = ["127.0.0.1"]\nmetrics_bind = "fd://4"\n'
+        'sessions_page = true\nadministrators = ["alice", "@staff"]\n'
         'log_level = "debug"\nlog_format = "json"\n'
-        'log_file = "/var/log/bits"\ntls_certificate = "/etc/c"\ntls_key = "/etc/k"\n' + NEEDED
+        'log_file = "/var/log/bits"\ntls_certificate = "/etc/c"\ntls_key = "/etc/k"\n'
+        + NEEDED
+        + 'authentication = ["header"]\ngroups_file = "/etc/groups"\n'
     )
     loaded = load(tmp_path, text)
     assert (loaded.bind, loaded.workers, loaded.threads) == (("[::]:80", "unix:/run/s"), 4, 8)
@@ -227,6 +231,7 @@ def test_the_server_table_is_read(tmp_path: Path) -> None:
     assert (loaded.log_level, loaded.log_format) == (LogLevel.DEBUG, LogFormat.JSON)
     assert loaded.log_file == "/var/log/bits"
     assert (loaded.tls_certificate, loaded.tls_key) == ("/etc/c", "/etc/k")
+    assert (loaded.sessions_page, loaded.administrators) == (True, ("alice", "@staff"))
 
 
 class TestTheSecretOfTheProxy:

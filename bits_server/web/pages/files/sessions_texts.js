@@ -1,0 +1,86 @@
+// All words of the sessions page, in English.
+
+import { formatBytes, formatDuration, formatPercent, formatRate } from "./format.js";
+
+export const TEXTS = {
+  title: "Sessions",
+  search: "Search",
+  state: "State",
+  directory: "Virtual directory",
+  order: "Order",
+  tableLabel: "Sessions, as a table",
+  all: "All",
+  keep: "Keep it as it is",
+
+  columns: {
+    file: "File",
+    user: "User",
+    address: "Address",
+    progress: "Progress",
+    rate: "Rate",
+    left: "Time left",
+    state: "State",
+    age: "Age",
+    notification: "Notification",
+    actions: "Actions",
+  },
+  orders: (name, isDown) => `${name}, ${isDown ? "falling" : "rising"}`,
+  states: {
+    opened: "Opened",
+    receiving: "Receiving",
+    complete: "Complete",
+    unreadable: "Unreadable",
+  },
+  outcomes: { succeeded: "Succeeded", refused: "Refused for good", failed: "Failed" },
+  noNotification: "–",
+  outcome: (word, told) =>
+    told.application_status === null ? word : `${word} (${told.application_status})`,
+
+  totals: (shown, count, received, rate) =>
+    [
+      shown === count ? `${count} ${count === 1 ? "session" : "sessions"}` : `${shown} of ${count} sessions`,
+      `${formatBytes(received)} received`,
+      rate > 0 ? formatRate(rate) : "",
+    ]
+      .filter(Boolean)
+      .join(", "),
+  none: "There are no sessions: nobody is uploading.",
+  noneFound: "No session is like that.",
+  more: (count) => `Show ${count} more`,
+  anonymous: "anonymous",
+  unknown: "unknown",
+  received: (done, total) => (total === null ? formatBytes(done) : `${formatBytes(done)} of ${formatBytes(total)}`),
+  percent: (done, total) => formatPercent(done, total),
+  rate: (bytesPerSecond) => (bytesPerSecond > 0 ? formatRate(bytesPerSecond) : "–"),
+  left: (seconds) => (seconds === null ? "–" : formatDuration(seconds)),
+  age: (seconds) => formatDuration(seconds),
+  idle: (seconds) => `no byte for ${formatDuration(seconds)}`,
+  progressOf: (file) => `Progress of ${file}`,
+
+  lost: "The server does not answer. What you see is as it was; it goes on by itself.",
+  refused: "You are not signed in as an administrator any more: load the page again.",
+
+  actions: {
+    extend: {
+      name: "Extend",
+      title: "Let the time without progress begin anew?",
+      text: (file) => `${file} is kept as if a byte had just come, for another whole session_timeout.`,
+      yes: "Extend",
+    },
+    notify: {
+      name: "Notify again",
+      title: "Tell the server application again?",
+      text: (file) => `The application is told of ${file} once more, also where it has succeeded before.`,
+      yes: "Notify again",
+    },
+    cancel: {
+      name: "Cancel",
+      title: "Cancel this upload?",
+      text: (file) => `All that has come of ${file} is removed. A client that is still there begins again.`,
+      yes: "Cancel the upload",
+    },
+  },
+  actionOn: (action, file) => `${action}: ${file}`,
+  done: (done) => `Done: ${done}.`,
+  failed: (problem) => `It could not be done: ${problem}.`,
+};
