@@ -3,6 +3,7 @@
 PYTHON ?= python3
 BIND   ?= 127.0.0.1:8080
 FOLDER ?= uploads
+SECONDS ?= 60
 VENV   := .venv
 BIN    := $(VENV)/bin
 
@@ -12,7 +13,7 @@ TEST_TOOLS := curl:curl htpasswd:apache2-utils nginx:nginx-light openssl:openssl
 # What the extra negotiate is compiled with.
 TEST_TOOLS += gcc:gcc krb5-config:libkrb5-dev python3-config:python3-dev
 
-.PHONY: help install run test soak bench lint types clean test-tools
+.PHONY: help install run test soak fuzz bench lint types clean test-tools
 
 help: ## say what there is (this)
 	@echo "Targets:"
@@ -30,6 +31,10 @@ test: $(VENV)/.tested lint types ## install what the tests need and run them all
 
 soak: $(VENV)/.tested ## run the long figures: many kills, sequences and gigabytes
 	$(BIN)/pytest -m "soak or not soak" --soak tests
+
+fuzz: $(VENV)/.tested ## look for inputs that break something, for SECONDS=60
+	@$(BIN)/pip install --quiet 'atheris>=3' || echo "atheris has no wheel for this Python: by chance alone"
+	$(BIN)/python -m tests.fuzz --seconds $(SECONDS)
 
 bench: $(VENV)/.tested ## measure speed beside nginx; some minutes on a quiet machine
 	$(BIN)/python -m tests.benchmarks --output tests/benchmarks/RESULTS.md
