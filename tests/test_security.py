@@ -18,7 +18,7 @@ THREATS = re.findall(r"^## (.+?)\n(.*?)(?=^## |\Z)", TEXT, re.MULTILINE | re.DOT
 
 
 @cache
-def tests_of(file: str) -> frozenset[str]:
+def names_in(file: str) -> frozenset[str]:
     tree = ast.parse((TESTS / file).read_text())
     return frozenset(
         node.name
@@ -30,7 +30,7 @@ def tests_of(file: str) -> frozenset[str]:
 @pytest.mark.parametrize(("file", "name"), NAMED)
 def test_what_is_said_to_be_shown_by_a_test_is(file: str, name: str) -> None:
     assert (TESTS / file).is_file()
-    assert name in tests_of(file)
+    assert name in names_in(file)
 
 
 @pytest.mark.parametrize(
