@@ -96,10 +96,14 @@ class LocalFile:
 
 @dataclass(frozen=True)
 class Progress:
-    """``total`` and ``transferred`` in bytes of the file; of the reply, once it is known."""
+    """``total`` and ``transferred`` in bytes of the file; of the reply, once it is known.
+
+    ``is_uploaded``: the server has said that it has every byte.
+    """
 
     transferred: int = 0
     total: int = 0
+    is_uploaded: bool = False
     reply_transferred: int = 0
     reply_total: int | None = None
 
@@ -108,14 +112,18 @@ class Progress:
 class SessionOnServer:
     """What must be known to go on with an upload after a crash: nothing secret but the id.
 
-    ``host_id`` replaces the host of the URL until ``host_id_until`` (UTC)
-    [MC-BUP] 3.1.1, ``reply_url`` is absolute, once the server has told one.
+    ``host_id`` replaces the host of the URL [MC-BUP] 2.2.3.2; when it could not be reached for
+    ``host_id_timeout`` seconds, ``host_id_until`` (UTC) is where the host of the URL takes over
+    again. ``reply_url`` is absolute, once the server has told one; ``reply_tag`` says which state
+    of the reply a partial download is of.
     """
 
     session_id: str
     host_id: str | None = None
+    host_id_timeout: float | None = None
     host_id_until: datetime | None = None
     reply_url: str | None = None
+    reply_tag: str | None = None
 
 
 @dataclass(frozen=True)
