@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import io
 import os
+from collections.abc import Callable
 from typing import Self
 
 from bits_server.client.bandwidth import JobLimiter, Stop
@@ -69,16 +70,27 @@ class OpenFile:
                     f"{self._file.path} has changed since the job was made: make a new job",
                 )
 
-    def fragment(self, first: int, size: int, limiter: JobLimiter, stop: Stop) -> Fragment:
-        """``size`` bytes from ``first`` on."""
-        return Fragment(self._stream.fileno(), first, size, limiter, stop)
+    def fragment(
+        self, first: int, size: int, limiter: JobLimiter, stop: Stop, sent: Callable[[int], None]
+    ) -> Fragment:
+        """``size`` bytes from ``first`` on. ``sent`` is told how far they were read."""
+        return Fragment(self._stream.fileno(), first, size, limiter, stop, sent)
 
 
 class Fragment(io.RawIOBase):
     """A part of the file as the body of a request: read as it is sent, and as fast as allowed."""
 
-    def __init__(self, fd: int, first: int, size: int, limiter: JobLimiter, stop: Stop) -> None:
+    def __init__(
+        self,
+        fd: int,
+        first: int,
+        size: int,
+        limiter: JobLimiter,
+        stop: Stop,
+        sent: Callable[[int], None],
+    ) -> None:
         super().__init__()
+        self._sent = sent
         self._fd = fd
         self._first = first
         self._size = size
@@ -117,6 +129,7 @@ class Fragment(io.RawIOBase):
         if not block:
             raise _fatal(BG_E_LOCAL_FILE_CHANGED, "the file has become shorter: make a new job")
         self._at += len(block)
+        self._sent(self._first + self._at)
         return block
 
 

@@ -37,17 +37,11 @@ from bits_server.client.jobs import (
 from bits_server.client.local_file import OpenFile
 from bits_server.client.transport import Transport
 
+SHOW_SECONDS = 0.2
 SAVE_SECONDS = 1.0  # progress is written down so often at most
 MOST_NEW_SESSIONS = 3  # in one attempt, without a byte more than before
 
 Save = Callable[[Job], None]
-
-
-MakeTransport = Callable[[Job, Passwords], Transport]
-
-
-def _transport(job: Job, passwords: Passwords) -> Transport:
-    return Transport(job.settings, passwords)
 
 
 class Transfer:
@@ -61,19 +55,21 @@ class Transfer:
         passwords: Passwords,
         limiter: RateLimiter,
         clock: Clock = SYSTEM_CLOCK,
-        make_transport: MakeTransport = _transport,
+        on_sent: Save | None = None,
     ) -> None:
         """``save`` is called with the job at each step that must survive a crash, and about once
-        a second for its progress. ``limiter``: shared by all jobs.
+        a second for its progress. ``limiter``: shared by all jobs. ``on_sent``: for the eyes, some
+        times a second, with bytes that were sent and are not acknowledged yet.
         """
         self.job = job
         self._save = save
         self._clock = clock
         self._limiter = limiter.for_job(job)
-        self._transport = make_transport(job, passwords)
+        self._transport = Transport(job.settings, passwords)
         self._conversation = Conversation(self._transport, job.url)
         self._sizes = FragmentSizes(job.settings.fragment_size_limit)
-        self._saved_at = float("-inf")
+        self._on_sent = on_sent
+        self._shown_at = self._saved_at = float("-inf")
         self._is_known_position = False
 
     def run(self, stop: Stop) -> Job:
@@ -178,7 +174,7 @@ class Transfer:
         session = self.job.session
         assert session is not None
         began = self._clock.monotonic()
-        with file.fragment(first, size, self._limiter, stop) as body:
+        with file.fragment(first, size, self._limiter, stop, self._sent) as body:
             try:
                 received, reply_url = self._conversation.fragment(
                     session, first, size, total, body if size else None
@@ -195,6 +191,15 @@ class Transfer:
         self._is_known_position = True
         self._host_was_reached()
         self._received(received, reply_url, is_all=received == total)
+
+    def _sent(self, at: int) -> None:
+        now = self._clock.monotonic()
+        if self._on_sent is None or now - self._shown_at < SHOW_SECONDS:
+            return
+        self._shown_at = now
+        if self._is_known_position:
+            progress = replace(self.job.progress, transferred=at)
+            self._on_sent(replace(self.job, progress=progress))
 
     def _refused(self, size: int) -> None:
         if not self._sizes.refused(size):
