@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import sys
 from pathlib import Path
 
 import click
@@ -44,6 +43,3 @@ def main(context: click.Context, state_folder: Path | None) -> None:
 main.add_command(transfer)
 for _command in QUEUE_COMMANDS:
     main.add_command(_command)
-
-if __name__ == "__main__":
-    sys.exit(main())
