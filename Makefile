@@ -9,7 +9,7 @@ BIN    := $(VENV)/bin
 
 # What the tests start beside Python: command:package, for Debian and Ubuntu.
 TEST_TOOLS := curl:curl htpasswd:apache2-utils nginx:nginx-light openssl:openssl promtool:prometheus strace:strace \
-  systemd-analyze:systemd krb5kdc:krb5-kdc kadmin.local:krb5-admin-server kinit:krb5-user
+  systemd-analyze:systemd tinyproxy:tinyproxy krb5kdc:krb5-kdc kadmin.local:krb5-admin-server kinit:krb5-user
 # What the extra negotiate is compiled with.
 TEST_TOOLS += gcc:gcc krb5-config:libkrb5-dev python3-config:python3-dev
 
@@ -47,7 +47,7 @@ types: $(VENV)/.tested ## check types with mypy, strict
 	$(BIN)/mypy
 
 clean: ## remove .venv and what tools left; uploads stay
-	rm -rf $(VENV) build ./*.egg-info .mypy_cache .pytest_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) build packaging/*/build ./*.egg-info packaging/*/*.egg-info .mypy_cache .pytest_cache .ruff_cache .hypothesis
 	find bits_server tests config -name __pycache__ -type d -prune -exec rm -rf {} +
 
 # A Debian without python3-venv makes an environment without pip: install it, or say so.
@@ -65,7 +65,7 @@ $(VENV)/.installed: pyproject.toml bits_server/version.py | $(VENV)/bin/pip
 
 $(VENV)/.tested: $(VENV)/.installed | test-tools
 	$(BIN)/pip install --quiet --editable '.[test]'
-	@$(BIN)/pip install --quiet --editable '.[negotiate]' || \
+	@$(BIN)/pip install --quiet --editable '.[negotiate,client-negotiate]' || \
 	  echo "gssapi could not be built: the tests of Kerberos skip (or fail where CI is set)"
 	@touch $@
 

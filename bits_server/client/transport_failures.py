@@ -6,6 +6,7 @@ URL of a proxy with its password.
 
 from __future__ import annotations
 
+import re
 import ssl
 from collections.abc import Iterator
 from urllib.parse import urlsplit
@@ -25,6 +26,7 @@ from bits_server.client.errors import (
     Stopped,
     TransferFailed,
     Transient,
+    is_transient_status,
 )
 from bits_server.client.proxies import without_login
 
@@ -46,6 +48,7 @@ _KINDS: list[tuple[tuple[type[BaseException], ...], int, str]] = [
     ),
     ((ssl.SSLError,), WINHTTP_SECURE_FAILURE, "TLS could not be agreed on"),
 ]
+_TUNNEL = re.compile(r"Tunnel connection failed: ([0-9]{3})")
 _NO_URL = (requests.exceptions.InvalidURL, requests.exceptions.InvalidSchema)
 
 
@@ -79,12 +82,20 @@ def failure_of(error: BaseException, url: str, proxy: str | None) -> Exception:
 
 
 def _proxy_failure(causes: list[BaseException], proxy: str) -> Exception:
-    if any("407" in str(cause) for cause in causes):
+    found = next((each for cause in causes if (each := _TUNNEL.search(str(cause)))), None)
+    status = int(found[1]) if found else None
+    if status in (401, 407):  # some say the one where they mean the other
         return Fatal(
             0x80190197,
             f"the proxy {proxy} wants a user and password: set BITS_CLIENT_PROXY_USER and "
             "BITS_CLIENT_PROXY_PASSWORD",
             http_status=407,
+        )
+    if status is not None and not is_transient_status(status):
+        return Fatal(
+            0x80190000 + status,
+            f"the proxy {proxy} does not let us through to this server: status {status}",
+            http_status=status,
         )
     return Transient(WINHTTP_CANNOT_CONNECT, f"the proxy {proxy} lets nothing through")
 

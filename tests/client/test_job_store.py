@@ -142,9 +142,9 @@ def test_a_claim_is_for_one_process_and_ends_with_it(tmp_path: Path) -> None:
     other = subprocess.Popen(
         [sys.executable, "-c", program], stdin=subprocess.PIPE, stdout=subprocess.PIPE
     )
+    assert other.stdout is not None
+    assert other.stdin is not None
     try:
-        assert other.stdout is not None
-        assert other.stdin is not None
         assert other.stdout.readline() == b"True\n"
         assert store.is_claimed("{A}")
     finally:

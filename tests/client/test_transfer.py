@@ -16,6 +16,7 @@ from bits_server.client.jobs import ErrorContext, Job, JobState
 from bits_server.client.reply import put_in_place
 from tests.client.conftest import GivenPasswords, JobMaker, Runner
 from tests.support.challenges import BasicChallenge, DigestChallenge
+from tests.support.cutting_proxy import CuttingProxy, Plan
 from tests.support.fake_iis import FakeIis
 from tests.support.faults import Fault
 
@@ -183,6 +184,18 @@ def test_a_status_is_taken_as_windows_takes_it(
 
 
 class TestRetries:
+    def test_a_head_that_was_cut_is_no_answer(
+        self, make_job: JobMaker, run: Runner, content: bytes
+    ) -> None:
+        """At any byte of it: the library would take half of the fields for all of them."""
+        for cut in (1, 12, 30, 120, 160, 200):
+            with FakeIis() as iis, CuttingProxy(iis.address, [Plan(answered=cut)]) as proxy:
+                job = run(make_job(f"{proxy.url}/upload/f.bin"))
+                assert job.state is JobState.TRANSIENT_ERROR, (cut, job.error)
+                assert job.session is None
+                assert run(job).state is JobState.TRANSFERRED
+                assert iis.files == {"/upload/f.bin": content}
+
     def test_the_next_try_is_after_the_retry_delay(self, make_job: JobMaker, run: Runner) -> None:
         job = run(make_job("http://127.0.0.1:9/upload/f", retry_delay=1234.0))
         assert job.state is JobState.TRANSIENT_ERROR
