@@ -136,7 +136,8 @@ def _other_faults(module: str, node: ast.AST) -> Iterator[str]:
 
 
 def _environment_fault(module: str) -> Iterator[str]:
-    if not {module, module.partition(".")[0]} & READS_ENVIRONMENT:
+    rooms = {module.rsplit(".", depth)[0] for depth in range(module.count(".") + 1)}
+    if not {module, *rooms} & READS_ENVIRONMENT:
         yield f"the environment is read outside {READS_ENVIRONMENT}"
 
 
