@@ -6,7 +6,6 @@ import logging
 import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any
 
 from gunicorn.config import Config
 from gunicorn.http import wsgi
@@ -93,10 +92,10 @@ class _Failures(logging.Handler):
 @contextmanager
 def in_process() -> Iterator[InProcess]:
     """With a site of its own."""
-    with Site.made() as site:
-        yield InProcess(site)
-
-
-def feed_all(target: InProcess, inputs: Any) -> int:
-    """Feed each; how many requests there were."""
-    return sum(target.feed(data) for data in inputs)
+    log = logging.getLogger("bits_server")
+    handlers, propagates = list(log.handlers), log.propagate
+    try:
+        with Site.made() as site:
+            yield InProcess(site)
+    finally:
+        log.handlers[:], log.propagate = handlers, propagates

@@ -22,7 +22,7 @@ _OF_SETTINGS = (
     "SettingsError",
     "VirtualDirectory",
 )
-__all__ = [*_OF_SETTINGS, "__version__", *_OF_APP]  # noqa: PLE0604, F822
+__all__ = [*_OF_SETTINGS, "__version__", *_OF_APP]
 
 
 def __getattr__(name: str) -> object:

@@ -8,12 +8,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from contextlib import closing, contextmanager
-from typing import Any, Protocol
+from typing import Protocol
 from urllib.parse import urlsplit
 
 import requests
 import urllib3
-from requests.adapters import HTTPAdapter
 from requests.auth import AuthBase
 
 from bits_server.client.answers import Answer
@@ -26,6 +25,7 @@ from bits_server.client.jobs import ErrorContext, Settings
 from bits_server.client.login import Login
 from bits_server.client.proxies import proxy_for, with_login
 from bits_server.client.transport_failures import failure_of
+from bits_server.client.whole_heads import WholeHeads
 from bits_server.version import VERSION
 
 REQUEST_SECONDS = 120.0  # [MC-BUP] 3.1.2.1; for each piece that is sent
@@ -65,7 +65,7 @@ class Transport:
             {"User-Agent": f"bits-client/{VERSION}", "Accept": "*/*", "Accept-Encoding": "identity"}
         )
         for prefix in ("http://", "https://"):
-            self._session.mount(prefix, _LargeBlocks())
+            self._session.mount(prefix, WholeHeads(BLOCK_BYTES))
         self._session.verify = settings.ca_file or True
         if settings.client_certificate:
             certificate, key = settings.client_certificate, settings.client_key
@@ -201,16 +201,6 @@ class Transport:
             raise failure_of(error, url, proxy_for(url, self._settings)) from None
         except (urllib3.exceptions.HTTPError, OSError) as error:
             raise failure_of(error, url, proxy_for(url, self._settings)) from None
-
-
-class _LargeBlocks(HTTPAdapter):
-    """Sends a body in blocks that are worth a system call."""
-
-    def init_poolmanager(self, *arguments: Any, **keys: Any) -> None:
-        super().init_poolmanager(*arguments, **keys, blocksize=BLOCK_BYTES)
-
-    def proxy_manager_for(self, proxy: Any, **keys: Any) -> Any:
-        return super().proxy_manager_for(proxy, **keys, blocksize=BLOCK_BYTES)
 
 
 def _place_of(url: str) -> tuple[str, str]:
