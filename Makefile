@@ -3,17 +3,18 @@
 PYTHON ?= python3
 BIND   ?= 127.0.0.1:8080
 FOLDER ?= uploads
+SECONDS ?= 60
 VENV   := .venv
 BIN    := $(VENV)/bin
 
 # What the tests start beside Python: command:package, for Debian and Ubuntu.
 TEST_TOOLS := curl:curl htpasswd:apache2-utils nginx:nginx-light openssl:openssl promtool:prometheus strace:strace \
-  systemd-analyze:systemd krb5kdc:krb5-kdc kadmin.local:krb5-admin-server kinit:krb5-user \
+  systemd-analyze:systemd tinyproxy:tinyproxy krb5kdc:krb5-kdc kadmin.local:krb5-admin-server kinit:krb5-user \
   chromium:chromium
 # What the extra negotiate is compiled with.
 TEST_TOOLS += gcc:gcc krb5-config:libkrb5-dev python3-config:python3-dev
 
-.PHONY: help install run test soak bench lint types clean test-tools
+.PHONY: help install run test soak fuzz bench lint types clean test-tools
 
 help: ## say what there is (this)
 	@echo "Targets:"
@@ -32,6 +33,10 @@ test: $(VENV)/.tested lint types ## install what the tests need and run them all
 soak: $(VENV)/.tested ## run the long figures: many kills, sequences and gigabytes
 	$(BIN)/pytest -m "soak or not soak" --soak tests
 
+fuzz: $(VENV)/.tested ## look for inputs that break something, for SECONDS=60
+	@$(BIN)/pip install --quiet 'atheris>=3' || echo "atheris has no wheel for this Python: by chance alone"
+	$(BIN)/python -m tests.fuzz --seconds $(SECONDS)
+
 bench: $(VENV)/.tested ## measure speed beside nginx; some minutes on a quiet machine
 	$(BIN)/python -m tests.benchmarks --output tests/benchmarks/RESULTS.md
 
@@ -43,7 +48,7 @@ types: $(VENV)/.tested ## check types with mypy, strict
 	$(BIN)/mypy
 
 clean: ## remove .venv and what tools left; uploads stay
-	rm -rf $(VENV) build ./*.egg-info .mypy_cache .pytest_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) build packaging/*/build ./*.egg-info packaging/*/*.egg-info .mypy_cache .pytest_cache .ruff_cache .hypothesis
 	find bits_server tests config -name __pycache__ -type d -prune -exec rm -rf {} +
 
 # A Debian without python3-venv makes an environment without pip: install it, or say so.
@@ -61,7 +66,7 @@ $(VENV)/.installed: pyproject.toml bits_server/version.py | $(VENV)/bin/pip
 
 $(VENV)/.tested: $(VENV)/.installed | test-tools
 	$(BIN)/pip install --quiet --editable '.[test]'
-	@$(BIN)/pip install --quiet --editable '.[negotiate]' || \
+	@$(BIN)/pip install --quiet --editable '.[negotiate,client-negotiate]' || \
 	  echo "gssapi could not be built: the tests of Kerberos skip (or fail where CI is set)"
 	@touch $@
 

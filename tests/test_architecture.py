@@ -24,6 +24,7 @@ _INSIDE = {"protocol", "storage", "notification", "settings", "version", "sessio
 
 MAY_IMPORT: dict[str, set[str]] = {
     "version": set(),
+    "client": {"protocol", "version"},
     "settings": set(),
     "protocol": set(),
     "storage": {"protocol"},
@@ -42,16 +43,22 @@ MAY_IMPORT: dict[str, set[str]] = {
 DOORS = {"storage": {"interface", "record"}, "notification": {"interface"}}
 
 OUTSIDE_PACKAGES = {
-    "click": {"cli"},
+    "click": {"cli", "client"},
     "gssapi": {"web"},
     "gunicorn": {"cli"},
     "passlib": {"web"},
     "prometheus_client": {"operations"},
+    "requests": {"client"},
+    "requests_gssapi": {"client"},
+    "tqdm": {"client"},
+    "urllib3": {"client"},
     "werkzeug": {"web", "operations"},
 }
 ONLY_IN = {"tomllib": {"operations.settings_file"}}
 ENVIRONMENT = {"environ", "environb", "getenv", "getenvb", "putenv", "unsetenv"}
-READS_ENVIRONMENT = {"operations.settings_file", "operations.setting_kinds", "cli"}
+READS_ENVIRONMENT = {
+    *("operations.settings_file", "operations.setting_kinds", "cli", "client.command"),
+}
 
 # Everything else of the standard library might touch the disk, the network, the clock or a log.
 PURE = {
@@ -129,7 +136,8 @@ def _other_faults(module: str, node: ast.AST) -> Iterator[str]:
 
 
 def _environment_fault(module: str) -> Iterator[str]:
-    if not {module, module.partition(".")[0]} & READS_ENVIRONMENT:
+    rooms = {module.rsplit(".", depth)[0] for depth in range(module.count(".") + 1)}
+    if not {module, *rooms} & READS_ENVIRONMENT:
         yield f"the environment is read outside {READS_ENVIRONMENT}"
 
 

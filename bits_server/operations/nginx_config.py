@@ -9,7 +9,9 @@ from __future__ import annotations
 import re
 from urllib.parse import quote
 
+from bits_server.operations.sessions_page.sessions_app import PAGE
 from bits_server.settings import Authentication, Settings, VirtualDirectory
+from bits_server.settings.administrators import login_of
 
 UPSTREAM = "bits_server"
 INTERNAL_PREFIX = "/_bits_replies"
@@ -60,6 +62,13 @@ _REPLIES = """\
     }}
 """
 
+_SESSIONS_PAGE = """\
+    # The page of the sessions, for administrators
+    location {location} {{
+        proxy_pass http://{upstream};
+{identity}    }}
+"""
+
 _ALONE = """\
     location @bits_server_alone {{
         set $bits_replies "";
@@ -71,6 +80,10 @@ _ALONE = """\
 def location_blocks(settings: Settings) -> str:
     """The blocks for all virtual directories, to stand in a server block of ``nginx.conf``."""
     blocks = [_blocks(directory) for directory in settings.virtual_directories]
+    login = login_of(settings.administrators, settings.virtual_directories)
+    if login is not None:
+        identity = _identity(login, _CERTIFICATE, _HEADER)
+        blocks.append(_SESSIONS_PAGE.format(location=PAGE, upstream=UPSTREAM, identity=identity))
     return "\n".join([*blocks, _ALONE.format(upstream=UPSTREAM)])
 
 
@@ -83,13 +96,9 @@ def _blocks(directory: VirtualDirectory) -> str:
         body_limit=-(-limit >> 20),
         patience=max(PATIENCE_SECONDS, directory.notification_timeout + ROOM_SECONDS),
     )
-    identity = ""  # the way to nginx's own location and on begins with nobody again
-    if Authentication.CERTIFICATE in directory.authentication:
-        opening += _CERTIFICATE
-        identity += _CERTIFICATE_AGAIN
-    if Authentication.HEADER in directory.authentication:
-        opening += _HEADER
-        identity += _HEADER_AGAIN
+    opening += _identity(directory, _CERTIFICATE, _HEADER)
+    # The way to nginx's own location and on begins with nobody again.
+    identity = _identity(directory, _CERTIFICATE_AGAIN, _HEADER_AGAIN)
     if "$" in directory.root:  # in a path nginx takes it for a variable, and knows no escape
         return opening + "    }\n"
     internal = INTERNAL_PREFIX + directory.url.rstrip("/")
@@ -102,6 +111,13 @@ def _blocks(directory: VirtualDirectory) -> str:
         beginning=_text(f"from={folder}"),
         identity=identity,
     )
+
+
+def _identity(directory: VirtualDirectory, certificate: str, header: str) -> str:
+    """The lines for the schemes by which nginx says who it is."""
+    schemes = directory.authentication
+    lines = certificate if Authentication.CERTIFICATE in schemes else ""
+    return lines + (header if Authentication.HEADER in schemes else "")
 
 
 def _word(text: str) -> str:

@@ -241,6 +241,14 @@ def test_an_upload_goes_on_after_a_crash_lost_its_length(upload: Upload, stage: 
     assert stage.files() == {"f.bin": CONTENT}
 
 
+def test_session_ids_come_from_the_operating_system(
+    upload: Upload, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whoever knows some of them cannot know the next."""
+    monkeypatch.setattr("os.urandom", lambda size: bytes(range(size)))
+    assert str(upload.create()) == "{00010203-0405-4607-8809-0A0B0C0D0E0F}"
+
+
 @pytest.mark.parametrize("first", [0, 40, 99])
 def test_an_overlap_is_skipped_and_never_rewritten(
     upload: Upload, stage: StoreStage, first: int

@@ -80,6 +80,13 @@ WINDOWS: dict[int, tuple[str, Meaning]] = {
             "Upload a copy that nobody changes; cancel this job and start another.",
         ),
     ),
+    0x80200024: (
+        "BG_E_NO_PROGRESS",
+        windows(
+            "No byte came through for the job's no-progress time-out, 14 days by default.",
+            "Look at the error that the job met last, resume it, and see that the server answers.",
+        ),
+    ),
     0x80200021: (
         "BG_E_STRING_TOO_LONG",
         windows("A name, URL or description is too long.", "Shorten it: a URL has 2 200 at most."),

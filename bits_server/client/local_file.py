@@ -1,0 +1,137 @@
+"""The file that goes up: as it was when the job was made, or not at all.
+
+The rule of this file: a byte is sent only of a file whose size and time are those of the job.
+"""
+
+from __future__ import annotations
+
+import io
+import os
+from collections.abc import Callable
+from typing import Self
+
+from bits_server.client.bandwidth import JobLimiter, Stop
+from bits_server.client.errors import (
+    BG_E_LOCAL_FILE_CHANGED,
+    ERROR_ACCESS_DENIED,
+    ERROR_FILE_NOT_FOUND,
+    ERROR_READ_FAULT,
+    Fatal,
+)
+from bits_server.client.jobs import ErrorContext, LocalFile
+
+
+def describe(path: str) -> LocalFile:
+    """The file as it is now. Raises OSError."""
+    status = os.stat(path)
+    return LocalFile(os.path.abspath(path), status.st_size, status.st_mtime_ns)
+
+
+class OpenFile:
+    """The file of a job, opened for reading."""
+
+    def __init__(self, file: LocalFile) -> None:
+        """Raises Fatal where it is gone, cannot be read, or has changed."""
+        self._file = file
+        try:
+            self._stream = open(file.path, "rb", buffering=0)  # noqa: SIM115 - closed by close()
+        except FileNotFoundError:
+            raise _fatal(ERROR_FILE_NOT_FOUND, f"{file.path} is not there any more") from None
+        except OSError as error:
+            raise _fatal(
+                ERROR_ACCESS_DENIED, f"{file.path} cannot be read: {error.strerror}"
+            ) from None
+        try:
+            self.check()
+        except BaseException:
+            self._stream.close()
+            raise
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._stream.close()
+
+    def check(self) -> None:
+        """Raise Fatal where the file, or what has its name now, is another."""
+        try:
+            now = os.stat(self._file.path)
+        except OSError:
+            now = None
+        opened = os.fstat(self._stream.fileno())
+        for status in (now, opened):
+            if status is None or (status.st_size, status.st_mtime_ns) != (
+                self._file.size,
+                self._file.mtime_ns,
+            ):
+                raise _fatal(
+                    BG_E_LOCAL_FILE_CHANGED,
+                    f"{self._file.path} has changed since the job was made: make a new job",
+                )
+
+    def fragment(
+        self, first: int, size: int, limiter: JobLimiter, stop: Stop, sent: Callable[[int], None]
+    ) -> Fragment:
+        """``size`` bytes from ``first`` on. ``sent`` is told how far they were read."""
+        return Fragment(self._stream.fileno(), first, size, limiter, stop, sent)
+
+
+class Fragment(io.RawIOBase):
+    """A part of the file as the body of a request: read as it is sent, and as fast as allowed."""
+
+    def __init__(
+        self,
+        fd: int,
+        first: int,
+        size: int,
+        limiter: JobLimiter,
+        stop: Stop,
+        sent: Callable[[int], None],
+    ) -> None:
+        super().__init__()
+        self._sent = sent
+        self._fd = fd
+        self._first = first
+        self._size = size
+        self._limiter = limiter
+        self._stop = stop
+        self._at = 0
+
+    def __len__(self) -> int:
+        return self._size
+
+    def readable(self) -> bool:
+        return True
+
+    def seekable(self) -> bool:
+        return True
+
+    def tell(self) -> int:
+        return self._at
+
+    def seek(self, offset: int, whence: int = os.SEEK_SET) -> int:
+        base = {os.SEEK_SET: 0, os.SEEK_CUR: self._at, os.SEEK_END: self._size}[whence]
+        self._at = base + offset
+        return self._at
+
+    def read(self, size: int = -1) -> bytes:
+        """Raises Stopped, and Fatal where the file has become shorter."""
+        left = self._size - self._at
+        if left <= 0:
+            return b""
+        wanted = self._limiter.piece(left if size < 0 else min(size, left))
+        self._limiter.take(wanted, self._stop)
+        try:
+            block = os.pread(self._fd, wanted, self._first + self._at)
+        except OSError as error:
+            raise _fatal(ERROR_READ_FAULT, f"the file cannot be read: {error.strerror}") from None
+        if not block:
+            raise _fatal(BG_E_LOCAL_FILE_CHANGED, "the file has become shorter: make a new job")
+        self._at += len(block)
+        self._sent(self._first + self._at)
+        return block
+
+
+def _fatal(hresult: int, text: str) -> Fatal:
+    return Fatal(hresult, text, context=ErrorContext.LOCAL_FILE)

@@ -1,0 +1,80 @@
+"""Connections that take no head of an answer for whole that was cut.
+
+The standard library takes the end of a connection for the end of the header fields: half a session
+id, or a 200 without its fields, would count. Here it is a connection that broke.
+"""
+
+from __future__ import annotations
+
+import http.client
+from typing import Any
+
+from requests.adapters import HTTPAdapter
+from urllib3.connection import HTTPConnection, HTTPSConnection
+from urllib3.connectionpool import HTTPConnectionPool, HTTPSConnectionPool
+
+
+class _Head:
+    """The stream of a response, for the time of its head. ``is_cut``: it ended too early."""
+
+    def __init__(self, stream: Any) -> None:
+        self.stream = stream
+        self.is_cut = False
+
+    def readline(self, limit: int = -1) -> bytes:
+        line: bytes = self.stream.readline(limit)
+        self.is_cut = self.is_cut or (not line.endswith(b"\n") and len(line) != limit)
+        return line
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.stream, name)
+
+
+class _Response(http.client.HTTPResponse):
+    def begin(self) -> None:
+        head = _Head(self.fp)
+        self.fp: Any = head
+        try:
+            super().begin()
+        finally:
+            if self.fp is head:
+                self.fp = head.stream
+        if head.is_cut:
+            self.close()
+            raise http.client.RemoteDisconnected("the connection ended in the head of an answer")
+
+
+class _Connection(HTTPConnection):
+    response_class = _Response
+
+
+class _TlsConnection(HTTPSConnection):
+    response_class = _Response
+
+
+class _Pool(HTTPConnectionPool):
+    ConnectionCls = _Connection
+
+
+class _TlsPool(HTTPSConnectionPool):
+    ConnectionCls = _TlsConnection
+
+
+_POOLS = {"http": _Pool, "https": _TlsPool}
+
+
+class WholeHeads(HTTPAdapter):
+    """For ``Session.mount``; it sends a body in blocks of ``block_bytes``, too."""
+
+    def __init__(self, block_bytes: int) -> None:
+        self._block_bytes = block_bytes
+        super().__init__()
+
+    def init_poolmanager(self, *arguments: Any, **keys: Any) -> None:
+        super().init_poolmanager(*arguments, **keys, blocksize=self._block_bytes)
+        self.poolmanager.pool_classes_by_scheme = _POOLS
+
+    def proxy_manager_for(self, proxy: Any, **keys: Any) -> Any:
+        manager = super().proxy_manager_for(proxy, **keys, blocksize=self._block_bytes)
+        manager.pool_classes_by_scheme = _POOLS
+        return manager

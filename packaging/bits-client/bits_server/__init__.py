@@ -1,0 +1,1 @@
+../../../bits_server/__init__.py

@@ -1,0 +1,108 @@
+"""The packets of one upload, one after the other [MC-BUP] 3.1.5.
+
+The rule of this file: it knows what a packet looks like and what its Ack says, and nothing of
+jobs, files and waiting.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from urllib.parse import urljoin, urlsplit, urlunsplit
+
+from bits_server.client.answers import Answer, failure_of, received_of, refuse_failure
+from bits_server.client.errors import (
+    BG_E_CLIENT_SERVER_PROTOCOL_MISMATCH,
+    BG_E_INVALID_SERVER_RESPONSE,
+    Fatal,
+    FragmentTooLarge,
+)
+from bits_server.client.jobs import ErrorContext, SessionOnServer
+from bits_server.client.transport import Body, Transport
+from bits_server.protocol.packets import UPLOAD_PROTOCOL
+
+METHOD = "BITS_POST"
+
+
+class Conversation:
+    """With the server at ``url``."""
+
+    def __init__(self, transport: Transport, url: str) -> None:
+        self._transport = transport
+        self._url = url
+
+    def url_for(self, session: SessionOnServer | None) -> str:
+        """The URL with the host that the server has named, if it has [MC-BUP] 2.2.3.2."""
+        if session is None or session.host_id is None:
+            return self._url
+        return urlunsplit(urlsplit(self._url)._replace(netloc=session.host_id))
+
+    def create_session(self) -> SessionOnServer:
+        """[MC-BUP] 3.1.5.2.2. Raises TransferFailed."""
+        fields = {"BITS-Supported-Protocols": UPLOAD_PROTOCOL}
+        answer = self._send("Create-Session", self._url, fields)
+        session_id = answer.headers.get("BITS-Session-Id", "").strip()
+        if not session_id or answer.headers.get("BITS-Packet-Type", "").lower() != "ack":
+            raise Fatal(
+                BG_E_INVALID_SERVER_RESPONSE,
+                "what answers at this URL is no BITS server",
+                context=ErrorContext.REMOTE_FILE,
+                http_status=answer.status,
+            )
+        protocol = answer.headers.get("BITS-Protocol", UPLOAD_PROTOCOL).strip()
+        if protocol.lower() != UPLOAD_PROTOCOL:
+            raise Fatal(
+                BG_E_CLIENT_SERVER_PROTOCOL_MISMATCH,
+                f"the server wants another protocol, {protocol}",
+                context=ErrorContext.REMOTE_FILE,
+            )
+        host_id = answer.headers.get("BITS-Host-Id", "").strip() or None
+        timeout = answer.headers.get("BITS-Host-Id-Fallback-Timeout", "").strip()
+        return SessionOnServer(
+            session_id,
+            host_id=host_id,
+            host_id_timeout=float(timeout) if host_id and timeout.isdecimal() else None,
+        )
+
+    def ping(self, session: SessionOnServer | None) -> None:
+        """[MC-BUP] 3.1.5.2.3. Raises TransferFailed."""
+        self._send("Ping", self.url_for(session))
+
+    def fragment(
+        self, session: SessionOnServer, first: int, size: int, total: int, body: Body | None
+    ) -> tuple[int, str | None]:
+        """[MC-BUP] 3.1.5.2.4. The next byte that is wanted, and the absolute URL of the reply.
+
+        Raises TransferFailed, SessionLost, FragmentTooLarge, and what reading the body raises.
+        """
+        url = self.url_for(session)
+        fields = {
+            "Content-Range": f"bytes {first}-{first + size - 1}/{total}",
+            "BITS-Session-Id": session.session_id,
+        }
+        answer = self._sent("Fragment", url, fields, body)
+        if answer.status != 416:
+            refuse_failure(answer)
+        reply = answer.headers.get("BITS-Reply-URL", "").strip().replace("\\", "/")
+        return received_of(answer, total), urljoin(url, reply) if reply else None
+
+    def close_session(self, session: SessionOnServer) -> None:
+        """[MC-BUP] 3.1.5.2.5. Raises TransferFailed, SessionLost."""
+        self._of_session("Close-Session", session)
+
+    def cancel_session(self, session: SessionOnServer) -> None:
+        """[MC-BUP] 3.1.5.2.6. Raises TransferFailed, SessionLost."""
+        self._of_session("Cancel-Session", session)
+
+    def _of_session(self, kind: str, session: SessionOnServer) -> None:
+        self._send(kind, self.url_for(session), {"BITS-Session-Id": session.session_id})
+
+    def _send(self, kind: str, url: str, fields: Mapping[str, str] | None = None) -> Answer:
+        answer = self._sent(kind, url, fields or {}, None)
+        try:
+            refuse_failure(answer)
+        except FragmentTooLarge:  # of a packet that has no body
+            raise failure_of(answer) from None
+        return answer
+
+    def _sent(self, kind: str, url: str, fields: Mapping[str, str], body: Body | None) -> Answer:
+        return self._transport.send(METHOD, url, {"BITS-Packet-Type": kind, **fields}, body)

@@ -1,0 +1,43 @@
+"""Through which proxy a URL is reached: one that was named, one of the environment, or none."""
+
+from __future__ import annotations
+
+from urllib.parse import quote, urlsplit, urlunsplit
+
+from requests.utils import get_environ_proxies, select_proxy, should_bypass_proxies
+
+from bits_server.client.credentials import Credentials
+from bits_server.client.jobs import Settings
+
+
+def proxy_for(url: str, settings: Settings) -> str | None:
+    """The URL of the proxy, or None.
+
+    ``settings.proxy``: None is that of the environment (https_proxy, http_proxy, all_proxy and
+    no_proxy, in small or capital letters), an empty text none at all; ``settings.no_proxy``: names,
+    domains and networks that are reached without the one that is named.
+    """
+    if settings.proxy == "":
+        return None
+    exceptions = ",".join(settings.no_proxy) or None
+    if settings.proxy is None:
+        return select_proxy(url, get_environ_proxies(url, no_proxy=exceptions))
+    # An empty no_proxy would be looked for in the environment.
+    if should_bypass_proxies(url, no_proxy=exceptions or "none.invalid"):
+        return None
+    return settings.proxy if "://" in settings.proxy else f"http://{settings.proxy}"
+
+
+def with_login(proxy: str, credentials: Credentials | None) -> str:
+    """The URL as the library wants it, which sends Basic to the proxy. Never to be printed."""
+    parts = urlsplit(proxy)
+    if credentials is None or parts.username is not None:
+        return proxy
+    login = f"{quote(credentials.user, safe='')}:{quote(credentials.password, safe='')}@"
+    return urlunsplit(parts._replace(netloc=login + parts.netloc))
+
+
+def without_login(proxy: str) -> str:
+    """The same for the eyes."""
+    parts = urlsplit(proxy)
+    return urlunsplit(parts._replace(netloc=parts.netloc.rpartition("@")[2]))

@@ -1,0 +1,313 @@
+"""``bits-client`` as it is typed: what it prints, how it ends, and that it goes on."""
+
+from __future__ import annotations
+
+import errno
+import fcntl
+import json
+import os
+import pty
+import re
+import select
+import signal
+import struct
+import subprocess
+import sys
+import termios
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.support.challenges import BasicChallenge
+from tests.support.fake_iis import FakeIis
+from tests.support.faults import Fault
+from tests.support.waiting import wait_until
+
+Command = Callable[..., subprocess.CompletedProcess[str]]
+PROGRAM = [sys.executable, "-m", "bits_server.client"]
+
+
+@pytest.fixture
+def environment(tmp_path: Path) -> dict[str, str]:
+    return {
+        **{name: value for name, value in os.environ.items() if "proxy" not in name.lower()},
+        "BITS_CLIENT_STATE": str(tmp_path / "state"),
+        "HOME": str(tmp_path),
+    }
+
+
+@pytest.fixture
+def bits_client(environment: dict[str, str]) -> Command:
+    def run(*arguments: object, **changes: str) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            [*PROGRAM, *map(str, arguments)],
+            capture_output=True,
+            text=True,
+            env={**environment, **changes},
+            stdin=subprocess.DEVNULL,
+            timeout=60,
+        )
+
+    return run
+
+
+@pytest.fixture
+def file(tmp_path: Path) -> Path:
+    path = tmp_path / "local.bin"
+    path.write_bytes(os.urandom(400_000))
+    return path
+
+
+def url_of(iis: FakeIis) -> str:
+    return f"{iis.url}/upload/f.bin"
+
+
+def jobs_of(bits_client: Command) -> list[dict[str, Any]]:
+    jobs: list[dict[str, Any]] = json.loads(bits_client("list", "--all", "--json").stdout)
+    return jobs
+
+
+class TestTransfer:
+    def test_it_does_it_all(self, bits_client: Command, file: Path) -> None:
+        with FakeIis() as iis:
+            done = bits_client("transfer", file, url_of(iis))
+            assert iis.files == {"/upload/f.bin": file.read_bytes()}
+        assert done.returncode == 0, done.stderr
+        assert jobs_of(bits_client)[0]["state"] == "ACKNOWLEDGED"
+        assert bits_client("list").stdout == "There are no jobs.\n"
+
+    def test_with_json_nothing_else_is_printed(self, bits_client: Command, file: Path) -> None:
+        with FakeIis() as iis:
+            done = bits_client("transfer", file, url_of(iis), "--json")
+        job = json.loads(done.stdout)
+        assert (done.returncode, done.stderr) == (0, "")
+        assert job["state"] == "ACKNOWLEDGED"
+        assert job["progress"]["transferred"] == 400_000
+        assert re.fullmatch(r"\{[0-9A-F-]{36}\}", job["id"])
+
+    @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGINT, signal.SIGTERM])
+    def test_what_was_stopped_goes_on_with_the_same_command(
+        self, bits_client: Command, environment: dict[str, str], file: Path, number: int
+    ) -> None:
+        with FakeIis() as iis:
+            arguments = ("transfer", str(file), url_of(iis), "--fragment-size-limit", "100kB")
+            slow = subprocess.Popen(
+                [*PROGRAM, *arguments, "--limit", "100kB"],
+                env=environment,
+                stderr=subprocess.PIPE,
+                text=True,
+            )
+            wait_until(lambda: iis.count("Fragment") >= 1)
+            slow.send_signal(number)
+            said = slow.communicate(timeout=30)[1]
+            code = {signal.SIGINT: 130, signal.SIGTERM: 3}.get(signal.Signals(number), -number)
+            assert slow.returncode == code
+            assert number == signal.SIGKILL or "the same command goes on" in said
+            assert "Traceback" not in said
+            done = bits_client(*arguments)
+            assert done.returncode == 0, done.stderr
+            assert iis.files == {"/upload/f.bin": file.read_bytes()}
+            assert iis.count("Create-Session") == 1
+        assert len(jobs_of(bits_client)) == 1
+
+    def test_a_file_that_has_changed_begins_anew(self, bits_client: Command, file: Path) -> None:
+        with FakeIis() as iis:
+            iis.script("Fragment", Fault(status=503))
+            assert bits_client("transfer", file, url_of(iis), "--no-wait").returncode == 3
+            file.write_bytes(b"another one")
+            assert bits_client("transfer", file, url_of(iis)).returncode == 0
+            assert iis.files == {"/upload/f.bin": b"another one"}
+        assert [job["state"] for job in jobs_of(bits_client)] == ["CANCELLED", "ACKNOWLEDGED"]
+
+    def test_a_refusal_ends_with_1_and_says_why(self, bits_client: Command, file: Path) -> None:
+        with FakeIis() as iis:
+            iis.script("Create-Session", Fault(status=403, hresult="0x80070005"))
+            done = bits_client("transfer", file, url_of(iis))
+        assert done.returncode == 1
+        assert "0x80070005 E_ACCESSDENIED" in done.stderr
+        assert "exists there already" in done.stderr
+
+    def test_nobody_there_ends_with_3_where_nobody_waits(
+        self, bits_client: Command, file: Path
+    ) -> None:
+        done = bits_client("transfer", file, "http://127.0.0.1:9/upload/f", "--no-wait")
+        assert done.returncode == 3
+        assert "see whether the server runs" in done.stderr
+
+    def test_a_reply(self, bits_client: Command, file: Path, tmp_path: Path) -> None:
+        with FakeIis(reply=b"the reply") as iis:
+            done = bits_client("transfer", file, url_of(iis), "--reply", tmp_path / "reply")
+        assert done.returncode == 0, done.stderr
+        assert (tmp_path / "reply").read_bytes() == b"the reply"
+
+
+class TestTheQueue:
+    def test_from_create_to_complete(self, bits_client: Command, file: Path) -> None:
+        with FakeIis() as iis:
+            made = bits_client("create", file, url_of(iis), "--name", "weekly", "--priority", "low")
+            job_id = made.stdout.strip()
+            assert re.fullmatch(r"\{[0-9A-F-]{36}\}", job_id)
+            assert "QUEUED" in bits_client("list").stdout
+            assert bits_client("suspend", "weekly").stdout.split()[1] == "SUSPENDED"
+            assert bits_client("run").returncode == 0
+            assert iis.requests == []
+            assert bits_client("resume", job_id[1:9]).stdout.split()[1] == "QUEUED"
+            assert bits_client("run", "--parallel", "2").returncode == 0
+            assert iis.files == {"/upload/f.bin": file.read_bytes()}
+            shown = bits_client("info", job_id).stdout
+            for text in ("TRANSFERRED", "weekly", "low", "400000 of 400000 bytes, 100 %"):
+                assert text in shown
+            assert bits_client("complete", job_id).stdout.split()[1] == "ACKNOWLEDGED"
+            late = bits_client("cancel", job_id)
+            assert late.returncode == 1
+            assert "ACKNOWLEDGED" in late.stderr
+
+    def test_run_says_how_it_ended(self, bits_client: Command, file: Path) -> None:
+        with FakeIis() as iis:
+            iis.script("Create-Session", Fault(status=503), Fault(status=404))
+            bits_client("create", file, url_of(iis))
+            assert bits_client("run", "--no-wait").returncode == 3
+            bits_client("resume", "local.bin")
+            failed = bits_client("run")
+            assert failed.returncode == 1
+            assert "ERROR  local.bin" in failed.stderr
+            bits_client("resume", "local.bin")
+            assert bits_client("run", "--complete").returncode == 0
+        assert [job["state"] for job in jobs_of(bits_client)] == ["ACKNOWLEDGED"]
+
+    def test_reset_cancels_all_after_a_question(self, bits_client: Command, file: Path) -> None:
+        bits_client("create", file, "http://127.0.0.1:9/f")
+        assert bits_client("reset").returncode != 0
+        assert bits_client("reset", "--yes").stdout == "1 jobs cancelled\n"
+        assert [job["state"] for job in jobs_of(bits_client)] == ["CANCELLED"]
+
+    def test_a_job_that_is_not_there(self, bits_client: Command) -> None:
+        done = bits_client("info", "nobody")
+        assert done.returncode == 1
+        assert "no job of the id or name 'nobody'" in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["http://alice:secret@h/f"], "BITS_CLIENT_PASSWORD"),
+        (["ftp://h/f"], "no URL of http or https"),
+        (["http://h:x/f"], "no URL"),
+        (["http://h/f", "--limit", "fast"], "no size"),
+        (["http://h/f", "--retry-delay", "1s"], "5 seconds at least"),
+        (["http://h/f", "--fragment-size-limit", "1kB"], "5120 bytes at least"),
+        (["http://h/f", "--fragment-size-limit", "14MB"], "13000000 at most"),
+        (["http://h/f", "--proxy", "http://u:p@h"], "BITS_CLIENT_PROXY_USER"),
+        (["http://h/f", "--ca", "/nowhere"], "does not exist"),
+        (["http://h/f", "--auth", "ntlm"], "negotiate"),
+    ],
+)
+def test_a_wrong_word_ends_with_2_and_says_what_to_write(
+    bits_client: Command, file: Path, arguments: list[str], said: str
+) -> None:
+    done = bits_client("transfer", file, *arguments)
+    assert done.returncode == 2
+    assert said in " ".join(done.stderr.split())
+    assert jobs_of(bits_client) == []
+
+
+class TestPasswords:
+    def test_from_the_environment_and_nowhere_else(
+        self, bits_client: Command, file: Path, tmp_path: Path
+    ) -> None:
+        with FakeIis(challenge=BasicChallenge("alice", "Passw0rd")) as iis:
+            login = {"BITS_CLIENT_USER": "alice", "BITS_CLIENT_PASSWORD": "Passw0rd"}
+            done = bits_client("transfer", file, url_of(iis), **login)
+            assert done.returncode == 0, done.stderr
+            wrong = {**login, "BITS_CLIENT_PASSWORD": "Wr0ng-one"}
+            refused = bits_client("transfer", file, url_of(iis), **wrong)
+            assert refused.returncode == 1
+            nobody = bits_client("transfer", file, url_of(iis))
+            assert nobody.returncode == 1
+            assert "there are no user and password" in nobody.stderr
+        kept = b"".join(path.read_bytes() for path in (tmp_path / "state").iterdir())
+        told = kept.decode("latin-1") + "".join(
+            each.stdout + each.stderr for each in (done, refused, nobody)
+        )
+        assert "Passw0rd" not in told
+        assert "Wr0ng" not in told
+
+    def test_from_a_netrc_file_that_nobody_else_reads(
+        self, bits_client: Command, file: Path, tmp_path: Path
+    ) -> None:
+        netrc = tmp_path / ".netrc"
+        netrc.write_text("machine 127.0.0.1 login alice password Passw0rd\n")
+        with FakeIis(challenge=BasicChallenge("alice", "Passw0rd")) as iis:
+            netrc.chmod(0o644)
+            refused = bits_client("transfer", file, url_of(iis))
+            assert refused.returncode == 1
+            assert f"chmod 600 {netrc}" in refused.stderr
+            netrc.chmod(0o600)
+            assert bits_client("transfer", file, url_of(iis)).returncode == 0
+
+    def test_asked_for_at_a_terminal_and_not_shown(
+        self, environment: dict[str, str], file: Path
+    ) -> None:
+        with FakeIis(challenge=BasicChallenge("alice", "Passw0rd")) as iis:
+            code, shown = at_a_terminal(
+                ["transfer", str(file), url_of(iis)],
+                environment,
+                80,
+                {"User for 127.0.0.1": "alice", "Password of alice": "Passw0rd"},
+            )
+        assert code == 0, shown
+        assert "Passw0rd" not in shown
+
+
+def at_a_terminal(
+    arguments: list[str],
+    environment: dict[str, str],
+    columns: int,
+    answers: dict[str, str] | None = None,
+) -> tuple[int, str]:
+    """How it ends and what is seen. ``answers``: what is typed at which question."""
+    ours, theirs = pty.openpty()
+    fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", 24, columns, 0, 0))
+    process = subprocess.Popen(
+        [*PROGRAM, *arguments],
+        stdin=theirs,
+        stdout=theirs,
+        stderr=theirs,
+        env={**environment, "TERM": "xterm"},
+    )
+    os.close(theirs)
+    shown, left = "", dict(answers or {})
+    try:
+        while select.select([ours], [], [], 30)[0]:
+            try:
+                block = os.read(ours, 1 << 16)
+            except OSError as error:
+                if error.errno != errno.EIO:  # the terminal was closed
+                    raise
+                break
+            shown += block.decode()
+            for question in [each for each in left if each in shown]:
+                os.write(ours, f"{left.pop(question)}\n".encode())
+        return process.wait(30), shown
+    finally:
+        process.kill()
+        process.wait()
+        os.close(ours)
+
+
+@pytest.mark.parametrize("columns", [40, 120])
+def test_the_bar_fits_into_the_terminal(
+    environment: dict[str, str], file: Path, columns: int
+) -> None:
+    with FakeIis() as iis:
+        arguments = ["transfer", str(file), url_of(iis), "--limit", "400kB"]
+        code, shown = at_a_terminal(arguments, environment, columns)
+    assert code == 0, shown
+    lines = [line for line in re.split(r"[\r\n]+", shown) if line.strip()]
+    bars = [line for line in lines if "local.bin" in line]
+    assert len(bars) > 3, "it moves"
+    assert max(len(re.sub(r"\x1b\[[0-9;]*[A-Za-z]", "", line)) for line in lines) <= columns
+    assert re.search(r"100%.*400k/400k", bars[-1])
+    assert columns == 40 or re.search(r"\d+:\d+<\d+:\d+, +[\d.]+k?B/s", bars[-2])
