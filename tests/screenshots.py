@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import tempfile
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
-from playwright.sync_api import Browser
+from playwright.sync_api import Browser, expect
 
+from tests.support.bits_client import BitsClient
 from tests.support.browser import opened_page, started_browser
 from tests.support.live_server import LiveServer
+from tests.support.server_application import Answer, ServerApplication
 from tests.support.upload_person import Person
 
 DOCUMENTS = Path(__file__).parent.parent / "docs"
@@ -27,6 +30,37 @@ LOOKS: dict[str, dict[str, Any]] = {
     "upload-page-dark": {"viewport": WIDE, "color_scheme": "dark"},
     "upload-page-phone": {"viewport": PHONE, "is_mobile": True, "has_touch": True},
 }
+SESSIONS_LOOKS: dict[str, dict[str, Any]] = {
+    "sessions-page": {"viewport": {"width": 1360, "height": 640}},
+    "sessions-page-dark": {"viewport": {"width": 1360, "height": 640}, "color_scheme": "dark"},
+    "sessions-page-phone": {"viewport": PHONE, "is_mobile": True, "has_touch": True},
+}
+CLOSED_ADDRESS = "127.0.0.1:19108"
+# Target: bytes in all, and those that have come.
+UPLOADS = {
+    "/upload/backup-monday.tar.gz": (75 * MIB, 12 * MIB),
+    "/upload/pc-0107/setup-logs.zip": (40 * MIB, 31 * MIB),
+    "/upload/Gr%C3%B6%C3%9Fe%20%E2%82%AC.pdf": (3 * MIB, 3 * MIB),
+    "/upload/just-begun.iso": (0, 0),
+    "/invoices/2026-11.xml": (MIB, MIB),
+    "/invoices/2026-12.xml": (4 * MIB, 2 * MIB),
+}
+GROWING = ("/upload/backup-monday.tar.gz",)
+SESSIONS_SETTINGS = """\
+[server]
+metrics_bind = "{bind}"
+sessions_page = true
+[defaults]
+create_folders = true
+[[virtual_directory]]
+url = "/upload"
+path = "{0}"
+[[virtual_directory]]
+url = "/invoices"
+path = "{1}"
+notification_type = "by-value"
+notification_url = "{url}"
+"""
 SETTINGS = """\
 [[virtual_directory]]
 url = "/upload"
@@ -60,9 +94,47 @@ def picture_upload_page(
             person.sees(each, "Cancelled")
 
 
+def picture_sessions_page(browser: Browser, scratch: Path) -> None:
+    """Uploads of several sizes, some of which go on, and one that the application refused."""
+    with ServerApplication(Answer(503)) as application:
+        folders = [scratch / "sessions", scratch / "invoices"]
+        for folder in folders:
+            folder.mkdir()
+        settings = scratch / "sessions.toml"
+        settings.write_text(
+            SESSIONS_SETTINGS.format(*folders, url=application.url, bind=CLOSED_ADDRESS)
+        )
+        log_file = scratch / "sessions.log"
+        with ExitStack() as stack:
+            server = stack.enter_context(
+                LiveServer(options=["--settings", str(settings)], log_file=log_file)
+            )
+            sender = stack.enter_context(server.sender())
+            begun = {}
+            for name, (size, done) in UPLOADS.items():
+                client = begun[name] = BitsClient(sender, name)
+                client.create()
+                if done:
+                    client.fragment(bytes(done), 0, size)
+            for name, options in SESSIONS_LOOKS.items():
+                page = stack.enter_context(
+                    opened_page(browser, device_scale_factor=2, reduced_motion="reduce", **options)
+                )
+                page.goto(f"http://{CLOSED_ADDRESS}/-/sessions")
+                expect(page.locator("tbody tr")).to_have_count(len(UPLOADS))
+                for _ in range(3):
+                    for target in GROWING:
+                        client, at = begun[target], UPLOADS[target][1]
+                        client.fragment(bytes(2 * MIB), at, UPLOADS[target][0])
+                        UPLOADS[target] = (UPLOADS[target][0], at + 2 * MIB)
+                    page.wait_for_timeout(1500)
+                page.screenshot(path=DOCUMENTS / f"{name}.png")
+
+
 def main() -> None:
     DOCUMENTS.mkdir(exist_ok=True)
     with tempfile.TemporaryDirectory() as scratch, started_browser() as browser:
+        picture_sessions_page(browser, Path(scratch))
         for name, size in SIZES.items():
             with (Path(scratch) / name).open("wb") as file:
                 file.truncate(size)
