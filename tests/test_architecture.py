@@ -44,7 +44,7 @@ DOORS = {"storage": {"interface", "record"}, "notification": {"interface"}}
 
 OUTSIDE_PACKAGES = {
     "click": {"cli", "client"},
-    "gssapi": {"web"},
+    "gssapi": {"client", "web"},
     "gunicorn": {"cli"},
     "passlib": {"web"},
     "prometheus_client": {"operations"},

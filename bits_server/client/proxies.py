@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from urllib.parse import quote, urlsplit, urlunsplit
+from urllib.parse import urlsplit, urlunsplit
 
 from requests.utils import get_environ_proxies, select_proxy, should_bypass_proxies
 
-from bits_server.client.credentials import Credentials
 from bits_server.client.jobs import Settings
 
 
@@ -26,15 +25,6 @@ def proxy_for(url: str, settings: Settings) -> str | None:
     if should_bypass_proxies(url, no_proxy=exceptions or "none.invalid"):
         return None
     return settings.proxy if "://" in settings.proxy else f"http://{settings.proxy}"
-
-
-def with_login(proxy: str, credentials: Credentials | None) -> str:
-    """The URL as the library wants it, which sends Basic to the proxy. Never to be printed."""
-    parts = urlsplit(proxy)
-    if credentials is None or parts.username is not None:
-        return proxy
-    login = f"{quote(credentials.user, safe='')}:{quote(credentials.password, safe='')}@"
-    return urlunsplit(parts._replace(netloc=login + parts.netloc))
 
 
 def without_login(proxy: str) -> str:

@@ -22,8 +22,9 @@ from bits_server.client.errors import (
     Fatal,
 )
 from bits_server.client.jobs import ErrorContext, Settings
-from bits_server.client.login import Login
-from bits_server.client.proxies import proxy_for, with_login
+from bits_server.client.login import SCHEMES, Login
+from bits_server.client.proxies import proxy_for
+from bits_server.client.proxy_login import ProxyLogin, challenges_of
 from bits_server.client.transport_failures import failure_of
 from bits_server.client.whole_heads import WholeHeads
 from bits_server.version import VERSION
@@ -58,14 +59,15 @@ class Transport:
         self._passwords = passwords
         self._timeouts = timeouts
         self._auths: dict[tuple[str, str], AuthBase] = {}
-        self._proxy_logins: dict[str, str] = {}
+        self._proxy_login = ProxyLogin()
+        self._proxy_tries = 0
         self._session = requests.Session()
         self._session.trust_env = False
         self._session.headers = requests.structures.CaseInsensitiveDict(
             {"User-Agent": f"bits-client/{VERSION}", "Accept": "*/*", "Accept-Encoding": "identity"}
         )
         for prefix in ("http://", "https://"):
-            self._session.mount(prefix, WholeHeads(BLOCK_BYTES))
+            self._session.mount(prefix, WholeHeads(BLOCK_BYTES, self._proxy_login))
         self._session.verify = settings.ca_file or True
         if settings.client_certificate:
             certificate, key = settings.client_certificate, settings.client_key
@@ -148,18 +150,19 @@ class Transport:
         auth: AuthBase | None,
     ) -> requests.Response:
         proxy = proxy_for(url, self._settings)
-        try:
-            response = self._through(proxy, method, url, headers, body, auth)
-        except Fatal as error:
-            if error.error.http_status != 407 or not self._log_in_at(proxy):
-                raise
-        else:
-            if response.status_code != 407 or not self._log_in_at(proxy):
-                return response
-            response.close()
-        if body is not None:
-            body.seek(0)
-        return self._through(proxy, method, url, headers, body, auth)
+        self._proxy_tries = 0
+        while True:
+            try:
+                response = self._through(proxy, method, url, headers, body, auth)
+            except Fatal as error:
+                if error.error.http_status != 407 or not self._tunnel_is_refused(proxy, url):
+                    raise
+            else:
+                if response.status_code != 407 or not self._is_asked(proxy, response):
+                    return response
+                response.close()
+            if body is not None:
+                body.seek(0)
 
     def _through(
         self,
@@ -170,7 +173,6 @@ class Transport:
         body: Body | None,
         auth: AuthBase | None,
     ) -> requests.Response:
-        told = self._proxy_logins.get(proxy, proxy) if proxy else None
         with self._translated(url):
             return self._session.request(
                 method,
@@ -178,20 +180,33 @@ class Transport:
                 headers=dict(headers),
                 data=body,
                 auth=auth,
-                proxies={"http": told, "https": told} if told else {},
+                proxies={"http": proxy, "https": proxy} if proxy else {},
                 timeout=self._timeouts,
                 allow_redirects=False,
                 stream=True,
             )
 
-    def _log_in_at(self, proxy: str | None) -> bool:
-        """The proxy has asked for it: whether there is something new to try."""
-        if proxy is None or proxy in self._proxy_logins:
+    def _tunnel_is_refused(self, proxy: str | None, url: str) -> bool:
+        parts = urlsplit(url)
+        if proxy is None or parts.hostname is None:
+            return False
+        host = f"[{parts.hostname}]" if ":" in parts.hostname else parts.hostname
+        target = f"{host}:{parts.port or 443}"
+        return self._is_challenged(proxy, challenges_of(proxy, target, self._settings.ca_file))
+
+    def _is_asked(self, proxy: str | None, response: requests.Response) -> bool:
+        values = response.raw.headers.getlist("Proxy-Authenticate")
+        return proxy is not None and self._is_challenged(proxy, values)
+
+    def _is_challenged(self, proxy: str, values: list[str]) -> bool:
+        """Whether there is something to try; each request tries each scheme once at most."""
+        self._proxy_tries += 1
+        if self._proxy_tries > len(SCHEMES):
             return False
         with _told_of_netrc():
-            told = with_login(proxy, self._passwords.for_proxy(proxy))
-        self._proxy_logins[proxy] = told
-        return told != proxy
+            return self._proxy_login.challenged(
+                values, proxy, lambda: self._passwords.for_proxy(proxy)
+            )
 
     @contextmanager
     def _translated(self, url: str) -> Iterator[None]:

@@ -13,6 +13,8 @@ from requests.adapters import HTTPAdapter
 from urllib3.connection import HTTPConnection, HTTPSConnection
 from urllib3.connectionpool import HTTPConnectionPool, HTTPSConnectionPool
 
+from bits_server.client.proxy_login import ProxyLogin
+
 
 class _Head:
     """The stream of a response, for the time of its head. ``is_cut``: it ended too early."""
@@ -54,27 +56,46 @@ class _TlsConnection(HTTPSConnection):
 
 class _Pool(HTTPConnectionPool):
     ConnectionCls = _Connection
+    login: ProxyLogin
+
+    def urlopen(  # type: ignore[override] # as requests calls it
+        self, method: str, url: str, body: Any = None, headers: Any = None, **keys: Any
+    ) -> Any:
+        value = self.login.value(method, url) if self.proxy is not None else None
+        if value is not None:
+            headers = {**(headers or {}), "Proxy-Authorization": value}
+        return super().urlopen(method, url, body, headers, **keys)
 
 
 class _TlsPool(HTTPSConnectionPool):
     ConnectionCls = _TlsConnection
+    login: ProxyLogin
 
-
-_POOLS = {"http": _Pool, "https": _TlsPool}
+    def _prepare_proxy(self, conn: Any) -> None:
+        value = self.login.value("CONNECT", f"{self._tunnel_host}:{self.port}")
+        if value is not None:
+            self.proxy_headers = {**self.proxy_headers, "Proxy-Authorization": value}
+        super()._prepare_proxy(conn)
 
 
 class WholeHeads(HTTPAdapter):
-    """For ``Session.mount``; it sends a body in blocks of ``block_bytes``, too."""
+    """For ``Session.mount``; it sends a body in blocks of ``block_bytes``, and logs in at a proxy
+    with what ``login`` has."""
 
-    def __init__(self, block_bytes: int) -> None:
+    def __init__(self, block_bytes: int, login: ProxyLogin) -> None:
         self._block_bytes = block_bytes
+        own = {"login": login}
+        self._pools = {
+            "http": type("Pool", (_Pool,), own),
+            "https": type("TlsPool", (_TlsPool,), own),
+        }
         super().__init__()
 
     def init_poolmanager(self, *arguments: Any, **keys: Any) -> None:
         super().init_poolmanager(*arguments, **keys, blocksize=self._block_bytes)
-        self.poolmanager.pool_classes_by_scheme = _POOLS
+        self.poolmanager.pool_classes_by_scheme = self._pools
 
     def proxy_manager_for(self, proxy: Any, **keys: Any) -> Any:
         manager = super().proxy_manager_for(proxy, **keys, blocksize=self._block_bytes)
-        manager.pool_classes_by_scheme = _POOLS
+        manager.pool_classes_by_scheme = self._pools
         return manager
