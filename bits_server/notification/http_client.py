@@ -101,8 +101,7 @@ class HttpBackEndClient:
             connection.close()
 
     def _connect(self, deadline: Deadline) -> socket.socket:
-        seconds = min(CONNECT_SECONDS, deadline.remaining)
-        connection = socket.create_connection((self._host, self._port), seconds)
+        connection = self._reach(deadline)
         try:
             connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             if self._tls is None:
@@ -117,6 +116,19 @@ class HttpBackEndClient:
         except BaseException:
             connection.close()
             raise
+
+    def _reach(self, deadline: Deadline) -> socket.socket:
+        """The first address that answers. A name may have any number: the deadline is of all."""
+        failure = OSError("the name has no address")
+        for *_, address in socket.getaddrinfo(self._host, self._port, type=socket.SOCK_STREAM):
+            seconds = min(CONNECT_SECONDS, deadline.remaining)
+            try:
+                return socket.create_connection((str(address[0]), self._port), seconds)
+            except OSError as error:
+                failure = error
+            if deadline.has_passed:
+                break
+        raise failure
 
     def _send(
         self,

@@ -18,6 +18,7 @@ from bits_server.storage.interface import Reply, ReplyUnusable
 RESPONSE = "response"
 _UNFINISHED = "response.new"
 _MODE = 0o600
+_LATEST = 253_402_300_799  # the end of the year 9999: the application sets what time it likes
 
 
 @contextmanager
@@ -57,7 +58,8 @@ def open_reply(folder: int) -> Reply | None:
         file.close()
         raise ReplyUnusable("the reply has another name too, and so may be somebody else's file")
     tag = f"{status.st_ino:x}-{status.st_size:x}-{status.st_mtime_ns:x}"
-    return Reply(file, status.st_size, status.st_mtime, tag)
+    modified = min(max(status.st_mtime, 0), _LATEST)
+    return Reply(file, status.st_size, modified, tag)
 
 
 def _remove(name: str, folder: int) -> None:

@@ -8,7 +8,9 @@ import ssl
 import threading
 import time
 from collections.abc import Callable, Iterable
+from contextlib import ExitStack
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -461,6 +463,32 @@ class TestTheDeadline:
                     notify_by_value(client_of(application.port, timeout=0.3), bytes(64 << 20))
             finally:
                 hold.set()
+
+    def test_it_holds_for_all_addresses_of_a_name_together(
+        self, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        resolve = socket.getaddrinfo
+
+        def many(host: str, *options: Any, **named: Any) -> list[Any]:
+            if host != "many.test":
+                return resolve(host, *options, **named)
+            return resolve("127.0.0.1", *options, **named) * 40
+
+        monkeypatch.setattr(socket, "getaddrinfo", many)
+        with (
+            socket.create_server(("127.0.0.1", 0), backlog=0) as listener,
+            ExitStack() as waiting,
+        ):
+            for _ in range(4):  # the queue is full then, and who comes now is not answered
+                one = waiting.enter_context(socket.socket())
+                one.setblocking(False)
+                one.connect_ex(listener.getsockname())
+            url = f"http://many.test:{listener.getsockname()[1]}/"
+            client = HttpBackEndClient(url, timeout=0.3, maximum_reply_bytes=0)
+            began = time.monotonic()
+            with pytest.raises(ApplicationTimedOut, match="connecting"):
+                notify_by_reference(client)
+            assert time.monotonic() - began < 6
 
     def test_it_holds_while_tls_is_agreed_on(self) -> None:
         hold = threading.Event()
