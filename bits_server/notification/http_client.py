@@ -13,19 +13,13 @@ import ssl
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
-from http.client import (
-    HTTPConnection,
-    HTTPException,
-    HTTPResponse,
-    HTTPSConnection,
-    IncompleteRead,
-)
-from io import BufferedReader
-from typing import Any, BinaryIO
+from http.client import HTTPConnection, HTTPException, HTTPResponse, HTTPSConnection
+from typing import BinaryIO
 from urllib.parse import urlsplit
 
 from bits_server.notification.deadline import Deadline
 from bits_server.notification.interface import Keep
+from bits_server.notification.whole_response import WholeResponse
 from bits_server.protocol.errors import (
     ApplicationBroken,
     ApplicationTimedOut,
@@ -41,6 +35,7 @@ from bits_server.version import VERSION
 
 BLOCK_BYTES = 1 << 18
 CONNECT_SECONDS = 30.0  # for each address of the host
+LONGEST_ERROR = 200  # characters of what a library says of the answer
 
 
 class HttpBackEndClient:
@@ -91,7 +86,7 @@ class HttpBackEndClient:
     def _connected(self, deadline: Deadline) -> Iterator[HTTPConnection]:
         kind = HTTPSConnection if self._tls else HTTPConnection
         connection = kind(self._host, self._port)
-        connection.response_class = _WholeResponse
+        connection.response_class = WholeResponse
         try:
             try:
                 connection.sock = self._connect(deadline)
@@ -106,8 +101,7 @@ class HttpBackEndClient:
             connection.close()
 
     def _connect(self, deadline: Deadline) -> socket.socket:
-        seconds = min(CONNECT_SECONDS, deadline.remaining)
-        connection = socket.create_connection((self._host, self._port), seconds)
+        connection = self._reach(deadline)
         try:
             connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             if self._tls is None:
@@ -122,6 +116,19 @@ class HttpBackEndClient:
         except BaseException:
             connection.close()
             raise
+
+    def _reach(self, deadline: Deadline) -> socket.socket:
+        """The first address that answers. A name may have any number: the deadline is of all."""
+        failure = OSError("the name has no address")
+        for *_, address in socket.getaddrinfo(self._host, self._port, type=socket.SOCK_STREAM):
+            seconds = min(CONNECT_SECONDS, deadline.remaining)
+            try:
+                return socket.create_connection((str(address[0]), self._port), seconds)
+            except OSError as error:
+                failure = error
+            if deadline.has_passed:
+                break
+        raise failure
 
     def _send(
         self,
@@ -183,30 +190,6 @@ class HttpBackEndClient:
             )
 
 
-class _WholeResponse(HTTPResponse):
-    """An answer whose head ends with an empty line; http.client takes the end of file for one."""
-
-    def __init__(self, connection: socket.socket, *options: Any, **named: Any) -> None:
-        super().__init__(connection, *options, **named)
-        self._lines = _Lines(self.fp.detach())
-        self.fp = self._lines
-
-    def begin(self) -> None:
-        super().begin()
-        if self._lines.last not in (b"\r\n", b"\n"):
-            raise IncompleteRead(self._lines.last)
-
-
-class _Lines(BufferedReader):
-    """A reader that remembers the last line that was read from it."""
-
-    last = b""
-
-    def readline(self, size: int | None = -1, /) -> bytes:
-        self.last = super().readline(size)
-        return self.last
-
-
 def _exactly(entity: BinaryIO, request: NotificationRequest) -> Iterator[bytes]:
     """As many bytes as were announced, whatever becomes of the file meanwhile."""
     missing = request.entity_length
@@ -225,7 +208,9 @@ def _failing_as_broken(deadline: Deadline, what: str) -> Iterator[None]:
     except (OSError, HTTPException, ValueError) as error:
         if deadline.has_passed:
             raise _timed_out(deadline, what) from error
-        raise ApplicationBroken(f"{what}: {type(error).__name__}: {error}") from error
+        # The text may be the application's: a record and a log line want it short and printable.
+        text = str(error)[:LONGEST_ERROR].encode("unicode_escape").decode()
+        raise ApplicationBroken(f"{what}: {type(error).__name__}: {text}") from error
 
 
 def _timed_out(deadline: Deadline, what: str) -> ApplicationTimedOut:

@@ -37,6 +37,8 @@ from bits_server.storage.interface import (
 )
 from bits_server.storage.record import NotificationOutcome, SessionRecord
 
+LONGEST_ERROR = 2000  # characters in the record, which is read as a whole for each packet
+
 
 class Notifier:
     """Notifies the server application of one virtual directory."""
@@ -118,7 +120,12 @@ class Notifier:
             status = error.application_status
             self._keep(
                 session,
-                replace(outcome, status=status, told_status=error.status, error=str(error)),
+                replace(
+                    outcome,
+                    status=status,
+                    told_status=error.status,
+                    error=str(error)[:LONGEST_ERROR],
+                ),
             )
             raise
         return self._keep(session, outcome)

@@ -95,7 +95,7 @@ def replace_file(name: str, content: bytes, folder: int, mode: int, *, sync: boo
     """Give the file new content, all or nothing; where that fails the old one stays."""
     temporary = name + ".new"
     try:
-        fd = _new_file(temporary, folder, mode)
+        fd = new_file(temporary, folder, mode)
         try:
             write_all(fd, content, 0)
             if sync:
@@ -110,9 +110,9 @@ def replace_file(name: str, content: bytes, folder: int, mode: int, *, sync: boo
         os.fsync(folder)
 
 
-def _new_file(name: str, folder: int, mode: int) -> int:
-    """What a crash, or a stranger, left under the name goes, and is never written to."""
-    flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | FILE
+def new_file(name: str, folder: int, mode: int) -> int:
+    """A file to be written. What a crash, or a stranger, left under the name goes, untouched."""
+    flags = os.O_RDWR | os.O_CREAT | os.O_EXCL | FILE
     try:
         return os.open(name, flags, mode, dir_fd=folder)
     except FileExistsError:

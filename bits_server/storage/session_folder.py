@@ -40,13 +40,13 @@ from bits_server.storage.limits import Admission
 from bits_server.storage.publication import REQUEST, Publication
 from bits_server.storage.record import ClosedRecord, SessionRecord
 from bits_server.storage.session_parts import (
-    NOTIFYING,
     PRIVATE_MODE,
     RECORD,
     REMOVED_PREFIX,
     discard_removed,
     give_to_session_group,
     last_written,
+    open_notifying,
     print_record,
     read_record,
 )
@@ -94,9 +94,8 @@ class FolderSession:
 
     @contextmanager
     def notifying(self) -> Iterator[None]:
-        flags = os.O_RDWR | os.O_CREAT | FILE
         try:
-            fd = os.open(NOTIFYING, flags, PRIVATE_MODE, dir_fd=self._folder)
+            fd = open_notifying(self._folder, self._rules)
         except FileNotFoundError as error:
             raise SessionNotFound("the session was removed meanwhile") from error
         try:

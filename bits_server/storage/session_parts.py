@@ -5,8 +5,9 @@ from __future__ import annotations
 import errno
 import os
 import shutil
+import stat
 
-from bits_server.storage.disk import NO_FILE, DiskRules, read_file
+from bits_server.storage.disk import FILE, NO_FILE, DiskRules, new_file, read_file, remove_file
 from bits_server.storage.interface import SessionBroken
 from bits_server.storage.publication import REQUEST
 from bits_server.storage.record import RecordUnreadable, SessionRecord
@@ -64,6 +65,23 @@ def last_written(folder: int) -> float:
         except FileNotFoundError:
             continue
     return max(times) if times else os.fstat(folder).st_mtime
+
+
+def open_notifying(folder: int, rules: DiskRules) -> int:
+    """The file whose lock is held while the server application is waited for.
+
+    Another one, which the session group can open, it could lock too, and hold a thread for ever.
+    """
+    fd = os.open(NOTIFYING, os.O_RDWR | os.O_CREAT | FILE, PRIVATE_MODE, dir_fd=folder)
+    if rules.session_group is None:
+        return fd
+    status = os.fstat(fd)
+    is_ours = status.st_uid == os.fstat(folder).st_uid and status.st_nlink == 1
+    if is_ours and stat.S_IMODE(status.st_mode) & ~PRIVATE_MODE == 0:
+        return fd
+    os.close(fd)
+    remove_file(NOTIFYING, folder)
+    return new_file(NOTIFYING, folder, PRIVATE_MODE)
 
 
 def discard_removed(path: str) -> None:

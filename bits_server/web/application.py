@@ -116,7 +116,8 @@ def _refused_download(refusal: BitsError) -> Response:
 
 
 def _send(ack: Ack, start_response: Callable[..., Any]) -> Iterable[bytes]:
-    start_response(_STATUS_LINES[ack.status], ack.header_fields())
+    # A server application may have told one that nobody has named.
+    start_response(_STATUS_LINES.get(ack.status, f"{ack.status} Unknown"), ack.header_fields())
     return ()
 
 

@@ -6,6 +6,7 @@ is sent. Conditions and ranges are Werkzeug's, within RFC 9110.
 
 from __future__ import annotations
 
+import errno
 import re
 import unicodedata
 from datetime import UTC, datetime
@@ -60,9 +61,28 @@ def answer_download(
         raise
 
 
+class _WholeFile(FileWrapper):
+    """The blocks of a file; raises where it became shorter while it was sent.
+
+    The client would take the next answer on the connection for the rest: better it is closed.
+    """
+
+    def __init__(self, reply: Reply) -> None:
+        super().__init__(reply.file, BLOCK_BYTES)
+        self._length = reply.length
+
+    def __next__(self) -> bytes:
+        block: bytes = self.file.read(self.buffer_size)
+        if not block and self.file.tell() < self._length:
+            raise ConnectionResetError(errno.ECONNRESET, "the reply became shorter")
+        if not block:
+            raise StopIteration
+        return block
+
+
 def _response(reply: Reply, environ: dict[str, Any]) -> Response:
     response = Response(
-        FileWrapper(reply.file, BLOCK_BYTES),
+        _WholeFile(reply),
         mimetype="application/octet-stream",
         headers={
             "Cache-Control": "private",

@@ -491,3 +491,30 @@ def test_the_file_is_the_applications_by_reference(
     assert not moved.exists() or moved.read_bytes() == b"hello"
     assert moved.exists() == (what == "move")
     assert application.calls == 1
+
+
+def test_a_reply_that_becomes_shorter_while_it_is_sent_ends_the_connection(
+    application: ServerApplication, make_server: ServerMaker, options: SettingsMaker, tmp_path: Path
+) -> None:
+    """Else the client waits for the rest, and takes the next answer for it."""
+    application.answer = Answer(reply=bytes(64 << 20))
+    with (
+        make_server(options=options("by-reference"), log_file=tmp_path / "log") as server,
+        server.sender() as sender,
+    ):
+        client = BitsClient(sender)
+        client.create()
+        url = client.fragment(b"hello", 0, 5)["BITS-Reply-URL"]
+        connection = sender.connect()
+        connection.settimeout(15)
+        connection.sendall(f"GET {url} HTTP/1.1\r\nHost: bits.test\r\n\r\n".encode())
+        received = len(connection.recv(1000))
+        os.truncate(application.notifications[0].path(RESPONSE_PATH), 1000)
+        try:
+            while block := connection.recv(1 << 20):
+                received += len(block)
+        except ConnectionResetError:
+            pass
+        assert received < 64 << 20
+        log = server.log
+    assert "Traceback" not in log

@@ -18,6 +18,8 @@ import pytest
 from bits_server import Durability, NotificationType, NotifyAt
 from bits_server.notification.http_client import HttpBackEndClient
 from tests.conftest import ClientMaker
+from tests.notification.raw_application import RawApplication
+from tests.notification.test_http_client import answering
 from tests.support.bits_client import BitsClient, assert_success
 from tests.support.server_application import Answer, ServerApplication
 from tests.support.wire import Answer as Ack
@@ -256,3 +258,26 @@ def test_a_static_url_that_is_none_is_told_as_the_applications_mistake(
         assert answer["BITS-Error-Context"] == "0x7"
         application.answer = Answer()
         assert_fragment_taken(client.fragment(CONTENT, 0, len(CONTENT)), None)
+
+
+@pytest.mark.parametrize("status", [*range(300, 305), 306, 418, 420, 444, 451, 499, 509, 520, 599])
+def test_a_status_that_nobody_has_named_is_told_too(make_client: ClientMaker, status: int) -> None:
+    with ServerApplication(Answer(status=status)) as application:
+        settings = {"notification_url": application.url, "durability": Durability.NONE}
+        client = make_client(notification_type=NotificationType.BY_VALUE, **settings)
+        client.create()
+        answer = client.fragment(CONTENT, 0, len(CONTENT))
+        assert_told(answer, status)
+
+
+def test_an_answer_of_nonsense_costs_no_session(make_client: ClientMaker) -> None:
+    """What is kept of it must not make the record too large to be read again."""
+    with RawApplication(answering("\xff\x01" * 30_000 + "\r\n")) as application:
+        client = make_client(
+            notification_type=NotificationType.BY_VALUE,
+            notification_url=f"http://127.0.0.1:{application.port}/",
+        )
+        client.create()
+        for _ in range(3):
+            assert_told(client.fragment(CONTENT, 0, len(CONTENT)), 502)
+        assert_success(client.cancel())

@@ -153,7 +153,7 @@ def test_filters_and_orders_by_keyboard_too(
         page.get_by_role("button", name="File", exact=True).focus()
         page.keyboard.press("Enter")
         expect(heads).to_have_text(["a.txt", "b.zip", "c.zip", "d.xml"])
-        head = page.locator("th[data-column=file]")
+        head = page.locator("thead th[data-column=file]")
         assert head.get_attribute("aria-sort") == "ascending"
         page.keyboard.press("Enter")
         expect(heads).to_have_text(["d.xml", "c.zip", "b.zip", "a.txt"])

@@ -8,7 +8,9 @@ import ssl
 import threading
 import time
 from collections.abc import Callable, Iterable
+from contextlib import ExitStack
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -176,6 +178,7 @@ class TestAnswers:
             "HTTP/1.1 200 OK\r\nConnection: close\r\n",
             "HTTP/1.0 200 OK\r\n",
             "HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 200 OK\r\nContent-Length: 900000\r\n",
+            "HTTP/1.1 103 Early Hints\r\n\r\nHTTP/1.1 200 OK\r\nContent-Length: 900000\r\n",
         ],
     )
     def test_the_body_is_the_reply(self, head: str) -> None:
@@ -291,6 +294,81 @@ class TestBroken:
         with RawApplication(script) as application, pytest.raises(ApplicationBroken):
             notify(client_of(application.port))
 
+    @each_type
+    @pytest.mark.parametrize(
+        "line",
+        [
+            "X : a space before the colon",
+            "no colon",
+            "X: a\r\rb",
+            "X: a\0b",
+            ": no name",
+            "Content-Length: -1",
+            "Content-Length: 1\r\nContent-Length: 0",
+            "Content-Length: 1_0",
+            "Transfer-Encoding: gzip, chunked",
+            "Transfer-Encoding: chunked\r\nTransfer-Encoding: chunked",
+        ],
+    )
+    def test_a_head_that_can_be_read_in_two_ways_is_broken(
+        self,
+        notify: Callable[[HttpBackEndClient], tuple[NotificationResponse, bytes]],
+        line: str,
+    ) -> None:
+        """Else the wish behind it might get lost, and the file with it."""
+        head = f"HTTP/1.1 200 OK\r\n{line}\r\nBITS-Copy-File-To-Destination: 1\r\n"
+        with RawApplication(answering(head)) as application, pytest.raises(ApplicationBroken):
+            notify(client_of(application.port))
+
+    @pytest.mark.parametrize(
+        ("before", "again"),
+        [
+            (b"", b"HTTP/1.1 100 Continue\r\n\r\n"),
+            (b"HTTP/1.1 200 OK\r\n", b"X: " + b"x" * 8000 + b"\r\n"),
+            (b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n", b"X: y\r\n"),
+        ],
+        ids=["interim answers", "header", "trailer"],
+    )
+    def test_lines_without_end_are_not_read_until_the_deadline(
+        self, before: bytes, again: bytes
+    ) -> None:
+        def script(connection: socket.socket) -> None:
+            read_request(connection)
+            connection.sendall(before + again * (200_000 // len(again)))
+            connection.recv(1)
+
+        with (
+            RawApplication(script) as application,
+            pytest.raises(ApplicationBroken, match="more than 65536 bytes"),
+        ):
+            notify_by_value(client_of(application.port))
+
+    @pytest.mark.parametrize("size", [b"-1", b"-5"])
+    def test_a_chunk_of_less_than_no_bytes_is_not_read_to_the_end(self, size: bytes) -> None:
+        """http.client would keep in memory whatever comes, and the limit would not be looked at."""
+
+        def script(connection: socket.socket) -> None:
+            read_request(connection)
+            head = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n"
+            connection.sendall(head + size + b"\r\n" + bytes(100_000))
+            connection.recv(1)
+
+        with (
+            RawApplication(script) as application,
+            pytest.raises(ApplicationBroken, match="less than no bytes"),
+        ):
+            notify_by_value(client_of(application.port))
+
+    def test_what_is_said_of_a_broken_answer_is_short_and_printable(self) -> None:
+        with (
+            RawApplication(answering("\xff\x1b" * 30_000 + "\r\n")) as application,
+            pytest.raises(ApplicationBroken) as caught,
+        ):
+            notify_by_reference(client_of(application.port))
+        assert len(str(caught.value)) < 1000
+        assert str(caught.value).isascii()
+        assert str(caught.value).isprintable()
+
     @pytest.mark.parametrize("length", ["Content-Length: 1001\r\n", ""])
     def test_a_reply_over_the_limit_is_broken(self, length: str) -> None:
         head = f"HTTP/1.1 200 OK\r\n{length}"
@@ -385,6 +463,32 @@ class TestTheDeadline:
                     notify_by_value(client_of(application.port, timeout=0.3), bytes(64 << 20))
             finally:
                 hold.set()
+
+    def test_it_holds_for_all_addresses_of_a_name_together(
+        self, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        resolve = socket.getaddrinfo
+
+        def many(host: str, *options: Any, **named: Any) -> list[Any]:
+            if host != "many.test":
+                return resolve(host, *options, **named)
+            return resolve("127.0.0.1", *options, **named) * 40
+
+        monkeypatch.setattr(socket, "getaddrinfo", many)
+        with (
+            socket.create_server(("127.0.0.1", 0), backlog=0) as listener,
+            ExitStack() as waiting,
+        ):
+            for _ in range(4):  # the queue is full then, and who comes now is not answered
+                one = waiting.enter_context(socket.socket())
+                one.setblocking(False)
+                one.connect_ex(listener.getsockname())
+            url = f"http://many.test:{listener.getsockname()[1]}/"
+            client = HttpBackEndClient(url, timeout=0.3, maximum_reply_bytes=0)
+            began = time.monotonic()
+            with pytest.raises(ApplicationTimedOut, match="connecting"):
+                notify_by_reference(client)
+            assert time.monotonic() - began < 6
 
     def test_it_holds_while_tls_is_agreed_on(self) -> None:
         hold = threading.Event()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import threading
 from collections.abc import Callable, Iterator
@@ -257,9 +258,73 @@ def test_a_link_that_waits_for_the_new_reply_is_not_followed(files: FileStage) -
     victim = files.root.parent / "victim"
     victim.write_bytes(b"precious")
     (files.session_folder(session_id) / "response.new").symlink_to(victim)
-    with files.open(session_id) as session, pytest.raises(OSError):  # noqa: PT011 - any
+    with files.open(session_id) as session:
+        keep_reply(session)
+        assert read_reply(session) == REPLY
+    assert victim.read_bytes() == b"precious"
+
+
+@pytest.mark.parametrize("planted", PLANTED)
+def test_what_waits_for_the_new_reply_makes_room(files: FileStage, planted: str) -> None:
+    session_id = files.create_complete(CONTENT)
+    PLANTED[planted](files.session_folder(session_id) / "response.new")
+    with files.open(session_id) as session:
+        assert_ends(lambda: keep_reply(session), "opening waits")
+        assert read_reply(session) == REPLY
+
+
+def test_another_name_of_a_file_in_the_place_of_the_new_reply_is_not_written_to(
+    files: FileStage,
+) -> None:
+    session_id = files.create_complete(CONTENT)
+    victim = files.root.parent / "victim"
+    victim.write_bytes(b"precious")
+    os.link(victim, files.session_folder(session_id) / "response.new")
+    with files.open(session_id) as session:
         keep_reply(session)
     assert victim.read_bytes() == b"precious"
+
+
+def test_another_name_of_a_file_is_no_reply(files: FileStage) -> None:
+    """An application could have the server read to a client what it may not read itself."""
+    session_id = files.create_complete(CONTENT)
+    secret = files.root.parent / "secret"
+    secret.write_bytes(b"password")
+    os.link(secret, files.session_folder(session_id) / "response")
+    with files.open(session_id) as session:
+        with pytest.raises(ReplyUnusable, match="another name"):
+            session.open_reply()
+        session.discard_reply()
+    assert secret.read_bytes() == b"password"
+
+
+LOCKED = "somebody else holds the lock"
+
+
+@pytest.mark.parametrize("way", ["a file of its own", "the request entity"])
+def test_the_session_group_cannot_hold_a_notification_up(tmp_path: Path, way: str) -> None:
+    """It may write to the folder, and so put there what it has opened and locked."""
+    rules = DiskRules(session_mode=0o660, session_group=os.getgid(), sync_on_close=False)
+    stage = FileStage(tmp_path, rules)
+    with nothing_left_behind(stage):
+        session_id = stage.create_complete(CONTENT)
+        folder = stage.session_folder(session_id)
+        notifying = folder / "notifying"
+        if way == "the request entity":
+            (folder / "request").rename(notifying)
+        else:
+            notifying.touch()
+            notifying.chmod(0o666)
+        with notifying.open() as file, stage.open(session_id) as session:
+            fcntl.flock(file, fcntl.LOCK_EX)
+
+            def take_turn() -> None:
+                with session.notifying():
+                    pass
+
+            assert_ends(take_turn, LOCKED)
+            assert os.stat(notifying).st_ino != os.fstat(file.fileno()).st_ino
+            assert_ends(take_turn, LOCKED)  # and now it is the server's own
 
 
 def test_a_pipe_in_the_entitys_place_is_not_waited_for(files: FileStage) -> None:

@@ -20,7 +20,7 @@ class Person:
         self.url = f"{server}/upload/"
         self._protocol = page.context.new_cdp_session(page)
         page.goto(self.url)
-        page.get_by_role("button", name="Choose files", exact=True).wait_for()
+        expect(page.get_by_role("button", name="Choose files", exact=True)).to_be_enabled()
 
     def choose(self, *files: Path) -> None:
         with self.page.expect_file_chooser() as chosen:

@@ -245,6 +245,17 @@ def test_a_file_named_response_is_no_reply_unless_the_application_made_it(folder
     assert download.get(url=url).status == 404
 
 
+@pytest.mark.parametrize("moment", [-(1 << 40), -1, 1 << 38, 1 << 60])
+def test_whatever_time_the_application_gave_its_reply(small_disk: Path, moment: int) -> None:
+    """A disk in memory keeps times that no calendar has."""
+    download = Download(small_disk, b"reply")
+    os.utime(download.file, (moment, moment))
+    answer = download.get()
+    assert (answer.status, answer.body) == (200, b"reply")
+    again = download.get(If_Modified_Since=answer["Last-Modified"])
+    assert again.status == 304
+
+
 def test_no_descriptor_stays_open(download: Download) -> None:
     before = open_descriptors()
     etag = download.get()["ETag"]

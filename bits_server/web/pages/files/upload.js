@@ -48,6 +48,7 @@ function showFacts() {
 function listen() {
   const input = find("files");
   find("choose").addEventListener("click", () => input.click());
+  find("choose").disabled = false; // before, nobody would have heard it
   input.addEventListener("change", () => {
     take(input.files);
     input.value = ""; // so that the same file can be chosen again
