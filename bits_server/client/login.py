@@ -16,12 +16,14 @@ from requests.auth import AuthBase, HTTPBasicAuth, HTTPDigestAuth
 from bits_server.client.credentials import Passwords
 
 SCHEMES = ("negotiate", "digest", "basic")
+_QUOTED = re.compile(r'"(?:[^"\\]|\\.)*"')  # a realm may be called anything
 _SCHEME = re.compile(r"(?:^|,)\s*([A-Za-z][A-Za-z0-9-]*)(?=\s+[^=,\s]|\s*(?:,|$))")
 
 
 def offered(values: Sequence[str]) -> list[str]:
     """The schemes that the values of WWW-Authenticate name, in small letters."""
-    return [match.lower() for value in values for match in _SCHEME.findall(value)]
+    bare = [_QUOTED.sub('""', value) for value in values]
+    return [match.lower() for value in bare for match in _SCHEME.findall(value)]
 
 
 class Login:
