@@ -6,21 +6,25 @@ jobs, files and waiting.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
-from urllib.parse import urljoin, urlsplit, urlunsplit
+from urllib.parse import urlsplit, urlunsplit
 
+from bits_server.client.addresses import is_usable, joined
 from bits_server.client.answers import Answer, failure_of, received_of, refuse_failure
 from bits_server.client.errors import (
     BG_E_CLIENT_SERVER_PROTOCOL_MISMATCH,
     BG_E_INVALID_SERVER_RESPONSE,
     Fatal,
     FragmentTooLarge,
+    Transient,
 )
 from bits_server.client.jobs import ErrorContext, SessionOnServer
 from bits_server.client.transport import Body, Transport
 from bits_server.protocol.packets import UPLOAD_PROTOCOL
 
 METHOD = "BITS_POST"
+_FOR_EVER = 0xFFFFFFFF  # seconds [MC-BUP] 3.1.2.3
 
 
 class Conversation:
@@ -29,19 +33,26 @@ class Conversation:
     def __init__(self, transport: Transport, url: str) -> None:
         self._transport = transport
         self._url = url
+        transport.trust(url)
 
     def url_for(self, session: SessionOnServer | None) -> str:
         """The URL with the host that the server has named, if it has [MC-BUP] 2.2.3.2."""
         if session is None or session.host_id is None:
             return self._url
-        return urlunsplit(urlsplit(self._url)._replace(netloc=session.host_id))
+        url = self._url_at(session.host_id)
+        # It takes the place of the server that named it [MC-BUP] 3.1.5.2.2: log in there too.
+        self._transport.trust(url)
+        return url
+
+    def _url_at(self, host_id: str) -> str:
+        return urlunsplit(urlsplit(self._url)._replace(netloc=host_id))
 
     def create_session(self) -> SessionOnServer:
         """[MC-BUP] 3.1.5.2.2. Raises TransferFailed."""
         fields = {"BITS-Supported-Protocols": UPLOAD_PROTOCOL}
         answer = self._send("Create-Session", self._url, fields)
         session_id = answer.headers.get("BITS-Session-Id", "").strip()
-        if not session_id or answer.headers.get("BITS-Packet-Type", "").lower() != "ack":
+        if not session_id or not _is_ack(answer):
             raise Fatal(
                 BG_E_INVALID_SERVER_RESPONSE,
                 "what answers at this URL is no BITS server",
@@ -56,16 +67,22 @@ class Conversation:
                 context=ErrorContext.REMOTE_FILE,
             )
         host_id = answer.headers.get("BITS-Host-Id", "").strip() or None
-        timeout = answer.headers.get("BITS-Host-Id-Fallback-Timeout", "").strip()
+        if host_id and not (is_usable(self._url_at(host_id)) and set(host_id).isdisjoint("/?#")):
+            raise Fatal(
+                BG_E_INVALID_SERVER_RESPONSE,
+                f"the server names a host that cannot be one, {host_id!r}: see its BITSHostId",
+                context=ErrorContext.REMOTE_FILE,
+            )
+        timeout = _seconds_of(answer.headers.get("BITS-Host-Id-Fallback-Timeout", "").strip())
         return SessionOnServer(
             session_id,
             host_id=host_id,
-            host_id_timeout=float(timeout) if host_id and timeout.isdecimal() else None,
+            host_id_timeout=timeout if host_id else None,
         )
 
     def ping(self, session: SessionOnServer | None) -> None:
         """[MC-BUP] 3.1.5.2.3. Raises TransferFailed."""
-        self._send("Ping", self.url_for(session))
+        _refuse_stranger(self._send("Ping", self.url_for(session)))
 
     def fragment(
         self, session: SessionOnServer, first: int, size: int, total: int, body: Body | None
@@ -82,8 +99,8 @@ class Conversation:
         answer = self._sent("Fragment", url, fields, body)
         if answer.status != 416:
             refuse_failure(answer)
-        reply = answer.headers.get("BITS-Reply-URL", "").strip().replace("\\", "/")
-        return received_of(answer, total), urljoin(url, reply) if reply else None
+        reply = answer.headers.get("BITS-Reply-URL", "").strip()
+        return received_of(answer, total), joined(url, reply) if reply else None
 
     def close_session(self, session: SessionOnServer) -> None:
         """[MC-BUP] 3.1.5.2.5. Raises TransferFailed, SessionLost."""
@@ -94,7 +111,8 @@ class Conversation:
         self._of_session("Cancel-Session", session)
 
     def _of_session(self, kind: str, session: SessionOnServer) -> None:
-        self._send(kind, self.url_for(session), {"BITS-Session-Id": session.session_id})
+        fields = {"BITS-Session-Id": session.session_id}
+        _refuse_stranger(self._send(kind, self.url_for(session), fields))
 
     def _send(self, kind: str, url: str, fields: Mapping[str, str] | None = None) -> Answer:
         answer = self._sent(kind, url, fields or {}, None)
@@ -106,3 +124,24 @@ class Conversation:
 
     def _sent(self, kind: str, url: str, fields: Mapping[str, str], body: Body | None) -> Answer:
         return self._transport.send(METHOD, url, {"BITS-Packet-Type": kind, **fields}, body)
+
+
+def _is_ack(answer: Answer) -> bool:
+    return answer.headers.get("BITS-Packet-Type", "").strip().lower() == "ack"
+
+
+def _refuse_stranger(answer: Answer) -> None:
+    """A success of somebody else, such as the log-in page of a network, ends no upload."""
+    if not _is_ack(answer):
+        raise Transient(
+            BG_E_INVALID_SERVER_RESPONSE,
+            "what answers is no BITS server: a proxy, or a page that wants somebody to log in",
+            context=ErrorContext.REMOTE_FILE,
+            http_status=answer.status,
+        )
+
+
+def _seconds_of(text: str) -> float | None:
+    """A time-out as the server sends it, or None for none."""
+    seconds = int(text) if re.fullmatch(r"[0-9]{1,10}", text) else _FOR_EVER
+    return float(seconds) if seconds < _FOR_EVER else None

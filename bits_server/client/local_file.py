@@ -74,7 +74,7 @@ class OpenFile:
         self, first: int, size: int, limiter: JobLimiter, stop: Stop, sent: Callable[[int], None]
     ) -> Fragment:
         """``size`` bytes from ``first`` on. ``sent`` is told how far they were read."""
-        return Fragment(self._stream.fileno(), first, size, limiter, stop, sent)
+        return Fragment(self._stream.fileno(), first, size, limiter, stop, sent, self.check)
 
 
 class Fragment(io.RawIOBase):
@@ -88,9 +88,12 @@ class Fragment(io.RawIOBase):
         limiter: JobLimiter,
         stop: Stop,
         sent: Callable[[int], None],
+        check: Callable[[], None],
     ) -> None:
+        """``check`` raises Fatal where the file has changed: asked before the last bytes go."""
         super().__init__()
         self._sent = sent
+        self._check = check
         self._fd = fd
         self._first = first
         self._size = size
@@ -129,6 +132,8 @@ class Fragment(io.RawIOBase):
         if not block:
             raise _fatal(BG_E_LOCAL_FILE_CHANGED, "the file has become shorter: make a new job")
         self._at += len(block)
+        if self._at >= self._size:
+            self._check()
         self._sent(self._first + self._at)
         return block
 

@@ -29,8 +29,10 @@ def offered(values: Sequence[str]) -> list[str]:
 class Login:
     """One after the other, what could be tried at a server. ``why_not``: what was left out."""
 
-    def __init__(self, url: str, passwords: Passwords, scheme: str | None) -> None:
-        """``scheme``: the only one to take, or None for the best that is offered."""
+    def __init__(self, url: str, passwords: Passwords | None, scheme: str | None) -> None:
+        """``passwords``: None for a host that gets none, which the server has only named.
+
+        ``scheme``: the only one to take, or None for the best that is offered."""
         self._url = url
         self._passwords = passwords
         self._scheme = scheme
@@ -53,6 +55,11 @@ class Login:
             self.why_not.append(
                 "a password is not sent over a connection that everybody on the way can read: "
                 "use https, or ask for basic by name"
+            )
+            return None
+        if self._passwords is None:
+            self.why_not.append(
+                "it is another host than that of the upload, which gets no password"
             )
             return None
         credentials = self._passwords.for_server(self._url)

@@ -14,6 +14,7 @@ from pathlib import Path
 from threading import Event
 from uuid import uuid4
 
+from bits_server.client.addresses import is_usable
 from bits_server.client.bandwidth import RateLimiter, Stop
 from bits_server.client.clock import SYSTEM_CLOCK, Clock
 from bits_server.client.credentials import KnownPasswords, Passwords
@@ -69,8 +70,14 @@ class Queue:
     ) -> Job:
         """A new job, QUEUED. ``reply``: where the reply of an upload-reply job goes.
 
-        Raises OSError where the file cannot be looked at.
+        Raises OSError where the file cannot be looked at, ValueError where the URL is none of http
+        or https, or where it, or that of the proxy, has a user or password in it: both are kept.
         """
+        chosen = settings or Settings()
+        if not is_usable(url):
+            raise ValueError("the URL is none of http or https, or has a user in it")
+        if "@" in (chosen.proxy or ""):
+            raise ValueError("the URL of the proxy has a user in it")
         now = self._clock.now()
         local = describe(str(file))
         job = Job(
@@ -84,7 +91,7 @@ class Queue:
             priority=priority,
             reply_path=None if reply is None else os.path.abspath(reply),
             progress=Progress(total=local.size),
-            settings=settings or Settings(),
+            settings=chosen,
         )
         self.store.add(job)
         self._remove_old()

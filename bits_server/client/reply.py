@@ -79,7 +79,7 @@ def _download(
         if response.status_code == 416 and _total_of(response) == there:
             return there
         if response.status_code == 416:
-            path.unlink()
+            path.unlink(missing_ok=True)
             raise Transient(
                 BG_E_INSUFFICIENT_RANGE_SUPPORT,
                 "the reply has become shorter: it is fetched anew",
@@ -93,7 +93,17 @@ def _download(
                 BG_E_INSUFFICIENT_RANGE_SUPPORT, "the server sent another part of the reply"
             )
         total = _total_of(response)
+        known = tag
         tag = response.headers.get("ETag") or response.headers.get("Last-Modified")
+        if first and tag is None:
+            tag = known  # [RFC 9110] 15.3.7 lets it be left out of a part
+        elif first and known != tag and known != response.headers.get("Last-Modified"):
+            path.unlink()
+            raise Transient(
+                BG_E_INSUFFICIENT_RANGE_SUPPORT,
+                "the server sent a part of another reply: it is fetched anew",
+                http_status=206,
+            )
         if tag and tag.startswith("W/"):
             tag = None  # it may be the same and have other bytes
         with open(path, "r+b" if first else "wb") as file:

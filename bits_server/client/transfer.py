@@ -26,6 +26,7 @@ from bits_server.client.errors import (
 )
 from bits_server.client.failures import after_failure
 from bits_server.client.fragment_sizes import FragmentSizes
+from bits_server.client.headway import Headway
 from bits_server.client.jobs import (
     ErrorContext,
     Job,
@@ -68,6 +69,7 @@ class Transfer:
         self._transport = Transport(job.settings, passwords)
         self._conversation = Conversation(self._transport, job.url)
         self._sizes = FragmentSizes(job.settings.fragment_size_limit)
+        self._headway = Headway()
         self._on_sent = on_sent
         self._shown_at = self._saved_at = float("-inf")
         self._is_known_position = False
@@ -98,10 +100,10 @@ class Transfer:
     def _attempt(self, stop: Stop) -> None:
         with OpenFile(self.job.file) as file:
             self._update(state=JobState.CONNECTING, error=None, next_try=None)
-            self._greet(stop)
             sessions = best = 0
             while True:
                 try:
+                    self._greet(stop)
                     self._upload(file, stop)
                     self._fetch_reply(stop)
                     self._close()
@@ -125,14 +127,11 @@ class Transfer:
             return
         until = session.host_id_until
         if until is not None and self._clock.now() >= until:
-            self._session_is(replace(session, host_id=None, host_id_until=None))
+            session = replace(session, host_id=None, host_id_until=None)
+            self._session_is(session)
         if stop.is_set():
             raise Stopped
-        self._ping()
-
-    def _ping(self) -> None:
-        self._conversation.ping(self.job.session)
-        self._host_was_reached()
+        self._conversation.ping(session)
 
     def _upload(self, file: OpenFile, stop: Stop) -> None:
         if self.job.session is None:
@@ -140,7 +139,7 @@ class Transfer:
             session = self._conversation.create_session()
             self._session_is(session)
             if session.host_id:
-                self._ping()
+                self._conversation.ping(session)
         self._update(state=JobState.TRANSFERRING)
         retried = False
         while not self._is_uploaded():
@@ -161,7 +160,7 @@ class Transfer:
                 if retried and self.job.progress.transferred <= before:
                     raise
                 retried = True
-                self._ping()
+                self._conversation.ping(self.job.session)
 
     def _send_next(self, file: OpenFile, stop: Stop) -> None:
         total = self.job.file.size
@@ -191,6 +190,8 @@ class Transfer:
         self._is_known_position = True
         self._host_was_reached()
         self._received(received, reply_url, is_all=received == total)
+        if received < total:
+            self._headway.came(first, received)
 
     def _sent(self, at: int) -> None:
         now = self._clock.monotonic()
@@ -232,8 +233,8 @@ class Transfer:
         if session.reply_url is None:
             raise Fatal(
                 BG_E_INVALID_SERVER_RESPONSE,
-                "the server has no reply to this upload: no application answers there, or it was "
-                "meant to be a plain upload",
+                "the server named no reply that can be fetched: no application answers there, or "
+                "it was meant to be a plain upload",
                 context=ErrorContext.REMOTE_APPLICATION,
             )
 

@@ -15,6 +15,7 @@ import requests
 import urllib3
 from requests.auth import AuthBase
 
+from bits_server.client.addresses import Origin, origin_of
 from bits_server.client.answers import Answer
 from bits_server.client.credentials import NetrcUnusable, Passwords
 from bits_server.client.errors import (
@@ -58,7 +59,8 @@ class Transport:
         self._settings = settings
         self._passwords = passwords
         self._timeouts = timeouts
-        self._auths: dict[tuple[str, str], AuthBase] = {}
+        self._auths: dict[Origin, AuthBase] = {}
+        self._trusted: set[Origin] = set()
         self._proxy_login = ProxyLogin()
         self._proxy_tries = 0
         self._session = requests.Session()
@@ -81,6 +83,10 @@ class Transport:
 
     def close(self) -> None:
         self._session.close()
+
+    def trust(self, url: str) -> None:
+        """What answers there may be told user and password; nobody else is."""
+        self._trusted.add(origin_of(url))
 
     def send(
         self, method: str, url: str, headers: Mapping[str, str], body: Body | None = None
@@ -114,11 +120,12 @@ class Transport:
     def _request(
         self, method: str, url: str, headers: Mapping[str, str], body: Body | None
     ) -> requests.Response:
-        place = _place_of(url)
+        place = origin_of(url)
         response = self._once(method, url, headers, body, self._auths.get(place))
         if response.status_code != 401:
             return response
-        login = Login(url, self._passwords, self._settings.auth)
+        passwords = self._passwords if place in self._trusted else None
+        login = Login(url, passwords, self._settings.auth)
         tried = self._auths.pop(place, None)
         values = response.raw.headers.getlist("WWW-Authenticate")
         with _told_of_netrc():
@@ -216,11 +223,6 @@ class Transport:
             raise failure_of(error, url, proxy_for(url, self._settings)) from None
         except (urllib3.exceptions.HTTPError, OSError) as error:
             raise failure_of(error, url, proxy_for(url, self._settings)) from None
-
-
-def _place_of(url: str) -> tuple[str, str]:
-    parts = urlsplit(url)
-    return parts.scheme, parts.netloc
 
 
 @contextmanager
