@@ -104,7 +104,16 @@ class Conversation:
 
     def close_session(self, session: SessionOnServer) -> None:
         """[MC-BUP] 3.1.5.2.5. Raises TransferFailed, SessionLost."""
-        self._of_session("Close-Session", session)
+        try:
+            self._of_session("Close-Session", session)
+        except Transient as failure:
+            error = failure.error
+            if error.http_status is None or not 400 <= error.http_status < 500:
+                raise
+            # Windows repeats it after 5xx only [SDK]: also 408 and 409 are the end.
+            raise Fatal(
+                error.hresult, error.text, context=error.context, http_status=error.http_status
+            ) from None
 
     def cancel_session(self, session: SessionOnServer) -> None:
         """[MC-BUP] 3.1.5.2.6. Raises TransferFailed, SessionLost."""

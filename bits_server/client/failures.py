@@ -16,7 +16,7 @@ def after_failure(job: Job, failure: TransferFailed, now: datetime) -> dict[str,
     """What changes of the job. ``now``: UTC.
 
     A transient error is tried again after the retry delay, until no byte has come through for the
-    no-progress time-out.
+    no-progress time-out, which begins with the first error, as on Windows.
     """
     changes: dict[str, Any] = {
         "state": JobState.ERROR,
@@ -25,7 +25,7 @@ def after_failure(job: Job, failure: TransferFailed, now: datetime) -> dict[str,
     }
     if not failure.is_transient:
         return changes
-    since = job.last_progress or job.created
+    since = changes["failing_since"] = job.failing_since or now
     if (now - since).total_seconds() >= job.settings.no_progress_timeout:
         return {**changes, "error": _no_progress(failure, since)}
     delay = max(SHORTEST_RETRY_SECONDS, job.settings.retry_delay)
@@ -40,5 +40,6 @@ def after_failure(job: Job, failure: TransferFailed, now: datetime) -> dict[str,
 
 def _no_progress(failure: TransferFailed, since: datetime) -> JobError:
     error = failure.error
-    text = f"no byte came through since {since:%Y-%m-%d %H:%M} UTC; last of all {error.text}"
+    when = f"{since:%Y-%m-%d %H:%M} UTC"
+    text = f"no byte came through since the error of {when}; last of all {error.text}"
     return JobError(BG_E_NO_PROGRESS, error.context, text, error.http_status)

@@ -163,7 +163,7 @@ class Job:
     settings: Settings = field(default_factory=Settings)
     session: SessionOnServer | None = None
     next_try: datetime | None = None  # for TRANSIENT_ERROR
-    last_progress: datetime | None = None
+    failing_since: datetime | None = None  # the first transient error without a byte since
     transferred_at: datetime | None = None
 
     def changed(self, at: datetime, **changes: object) -> Job:

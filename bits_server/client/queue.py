@@ -137,7 +137,7 @@ class Queue:
                 return job
             now = self._clock.now()
             return job.changed(
-                now, state=JobState.QUEUED, next_try=None, error=None, last_progress=now
+                now, state=JobState.QUEUED, next_try=None, error=None, failing_since=None
             )
 
         self.store.want(job_id, "")

@@ -281,8 +281,8 @@ class Transfer:
 
     def _progress(self, progress: Progress, *, grows: bool, is_saved: bool = False) -> None:
         now = self._clock.now()
-        last = now if grows else self.job.last_progress
-        self.job = self.job.changed(now, progress=progress, last_progress=last)
+        since = None if grows else self.job.failing_since
+        self.job = self.job.changed(now, progress=progress, failing_since=since)
         if is_saved or self._clock.monotonic() - self._saved_at >= SAVE_SECONDS:
             self._write_down()
 

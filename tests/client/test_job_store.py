@@ -58,7 +58,7 @@ JOBS = st.builds(
     session=st.none()
     | st.builds(SessionOnServer, session_id=TEXTS, host_id_until=st.none() | MOMENTS),
     next_try=st.none() | MOMENTS,
-    last_progress=st.none() | MOMENTS,
+    failing_since=st.none() | MOMENTS,
 )
 
 

@@ -19,6 +19,9 @@ class Person:
         self.page = page
         self.url = f"{server}/upload/"
         self._protocol = page.context.new_cdp_session(page)
+        # As long as somebody listens, the browser asks us for files and opens no window of its own;
+        # it needs a moment to begin with that.
+        page.on("filechooser", lambda _: None)
         page.goto(self.url)
         expect(page.get_by_role("button", name="Choose files", exact=True)).to_be_enabled()
 
