@@ -177,14 +177,19 @@ def test_thousands_of_sessions_are_shown_in_parts(
     server, url = closed_site
     with server.sender() as sender:
         for number in range(1200):
-            BitsClient(sender, f"/upload/{number:04}").create()
+            last = BitsClient(sender, f"/upload/{number:04}")
+            last.create()
     page.goto(url)
     expect(page.locator("#totals")).to_contain_text("1200 sessions", timeout=20_000)
     expect(page.locator("tbody tr")).to_have_count(100)
     page.get_by_role("button", name="Show 100 more").click()
     expect(page.locator("tbody tr")).to_have_count(200)
-    page.get_by_role("searchbox").fill("1199")
+    page.get_by_role("searchbox").fill(last.session_id.lower())
     expect(page.locator("tbody th")).to_have_text(["1199"])
+    page.get_by_role("searchbox").fill(last.session_id[1:20])
+    expect(page.locator("tbody th")).to_have_text(["1199"])
+    page.get_by_role("searchbox").fill(last.session_id[10:20])  # an id is known by its beginning
+    expect(page.locator("tbody th")).to_have_count(0)
 
 
 def test_a_server_that_is_away_is_told_and_comes_back(

@@ -39,7 +39,7 @@ export class Sessions {
       (each) =>
         (!state || each.facts.state === state) &&
         (!directory || each.facts.virtual_directory === directory) &&
-        (!wanted || each.words.includes(wanted)),
+        (!wanted || each.words.includes(wanted) || each.id.startsWith(wanted.replace("{", ""))),
     );
     const value = VALUES[column];
     const sign = isDown ? -1 : 1;
@@ -81,11 +81,12 @@ export const VALUES = {
 const keyOf = (url, id) => `${url} ${id}`;
 
 function next(before, facts, key, now) {
-  const words = [facts.destination, facts.user, facts.client_address, facts.session_id];
+  const words = [facts.destination, facts.user, facts.client_address];
   const made = {
     key,
     facts,
     words: words.filter(Boolean).join("\n").toLowerCase(),
+    id: facts.session_id.slice(1).toLowerCase(), // looked for from its beginning: any two digits are in some id
     created: facts.created && seconds(facts.created),
     progressed: seconds(facts.last_progress),
     looked: now,
