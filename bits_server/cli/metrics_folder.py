@@ -57,11 +57,14 @@ def _make_locked(parent: str) -> tuple[str, int]:
     """A new folder, and the descriptor that holds its lock until the last process has ended."""
     while True:
         path = tempfile.mkdtemp(prefix=PREFIX, dir=parent)
-        folder = os.open(path, _FOLDER)
+        try:
+            folder = os.open(path, _FOLDER)
+        except FileNotFoundError:
+            continue  # another start took it for abandoned, already
         fcntl.flock(folder, fcntl.LOCK_EX)
         if os.fstat(folder).st_nlink:
             return path, folder
-        os.close(folder)  # another start took it for abandoned
+        os.close(folder)  # or did so now
 
 
 def _remove_abandoned(parent: str) -> None:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -65,6 +67,37 @@ def test_what_a_kill_left_is_removed_by_the_next_start_and_nothing_else(tmp_path
     expected = {"of somebody else", f"{PREFIX}file", f"{PREFIX}link"}
     assert set(folders(tmp_path)) == expected | {Path(in_use.path).name, Path(new.path).name}
     assert left & set(folders(tmp_path)) == expected | {Path(in_use.path).name}
+
+
+@pytest.mark.parametrize("moment", ["before it is opened", "before it is locked"])
+def test_a_folder_that_another_start_took_for_abandoned_is_made_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, moment: str
+) -> None:
+    removed: list[str] = []
+    make, lock = tempfile.mkdtemp, fcntl.flock
+
+    def remove_first(path: str) -> None:
+        if not removed:
+            removed.append(path)
+            os.rmdir(path)
+
+    def make_and_lose(**options: Any) -> str:
+        path = make(**options)
+        if moment == "before it is opened":
+            remove_first(path)
+        return path
+
+    def lose_and_lock(folder: int, operation: int) -> None:
+        if moment == "before it is locked":
+            remove_first(os.readlink(f"/proc/self/fd/{folder}"))
+        lock(folder, operation)
+
+    monkeypatch.setattr(tempfile, "mkdtemp", make_and_lose)
+    monkeypatch.setattr(fcntl, "flock", lose_and_lock)
+    folder = MetricsFolder(str(tmp_path))
+    folder.when_ready(arbiter())
+    assert removed
+    assert folders(tmp_path) == [Path(folder.path).name]
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can make a folder of another user")
