@@ -1,11 +1,13 @@
 """gunicorn's threaded worker, and what it needs so that no client can hold it.
 
 The rule of this file: a client that stands still costs one thread for a limited time, and the main
-thread of the worker, which all connections share, waits for nobody.
+thread of the worker, which all connections share, waits for nobody. A thread whose client goes on
+at once stays with it: the way by the main thread costs more than a small packet.
 """
 
 from __future__ import annotations
 
+import select
 import socket
 import ssl
 import time
@@ -21,6 +23,7 @@ from bits_server.cli.embedded_server import EmbeddedServer
 
 HEAD_SECONDS = 60.0  # for all of a request's head, however slowly it drips
 SEND_SECONDS = 60.0  # for an answer, which a client may leave unread
+STAY_MILLISECONDS = 5  # a client on the same network has its next packet here before that
 LINGER_SECONDS = 2.0  # as gunicorn, between our end of a connection and the client's
 LINGER_BYTES = 64 << 10
 
@@ -33,24 +36,55 @@ class BitsWorker(ThreadWorker):  # type: ignore[misc]  # gunicorn brings no type
         # Connections whose head is awaited, and those that wait for the client's end: since when.
         self._heads: dict[Any, float] = {}
         self._lingering: dict[Any, float] = {}
+        # Connections that wait for a thread, and those with which one stays for a moment.
+        self._queued: set[Any] = set()
+        self._stayed_with: set[Any] = set()
+
+    def enqueue_req(self, conn: Any) -> None:
+        """On the main thread: there is something to read."""
+        self._queued.add(conn)
+        super().enqueue_req(conn)
 
     def handle(self, conn: Any) -> Any:
-        """Serve a connection, in a thread of the pool."""
+        """Serve a connection, in a thread of the pool, as long as one packet follows another."""
+        self._queued.discard(conn)
         if not conn.initialized and isinstance(self.app, EmbeddedServer):
             tls = self.app.tls_for(conn.sock)
             if tls is not None:
                 conn.cfg = _OverTls(self.cfg, tls)
-        self._heads[conn] = time.monotonic()
-        try:
-            return super().handle(conn)
-        finally:
-            self._heads.pop(conn, None)
+        while True:
+            self._heads[conn] = time.monotonic()
+            try:
+                outcome = super().handle(conn)
+            finally:
+                self._heads.pop(conn, None)
+            # True: the connection is kept; all else is for the main thread.
+            if outcome is not True or not self._goes_on(conn):
+                return outcome
 
     def handle_request(self, req: Any, conn: Any) -> Any:
         """The head has come; serve the request."""
         self._heads.pop(conn, None)
         conn.sock.settimeout(SEND_SECONDS)  # gunicorn takes it off before the next request
         return super().handle_request(req, conn)
+
+    def _goes_on(self, conn: Any) -> bool:
+        """Whether the next request is here, or comes at once. Half of the threads wait for none."""
+        if not self.alive or self._queued:
+            return False
+        if conn.parser.unreader.buf.getbuffer().nbytes:
+            return True
+        if isinstance(conn.sock, ssl.SSLSocket) and conn.sock.pending():
+            return True  # decrypted already: no poll would tell
+        if len(self._stayed_with) >= self.cfg.threads // 2:
+            return False
+        self._stayed_with.add(conn)
+        try:
+            poller = select.poll()
+            poller.register(conn.sock, select.POLLIN)
+            return bool(poller.poll(STAY_MILLISECONDS))
+        finally:
+            self._stayed_with.discard(conn)
 
     def finish_request(self, conn: Any, fs: Future[Any]) -> None:
         """On the main thread, after a request.

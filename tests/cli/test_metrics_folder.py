@@ -82,7 +82,7 @@ def test_a_folder_that_another_start_took_for_abandoned_is_made_again(
             os.rmdir(path)
 
     def make_and_lose(**options: Any) -> str:
-        path = make(**options)
+        path: str = make(**options)
         if moment == "before it is opened":
             remove_first(path)
         return path

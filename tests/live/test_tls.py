@@ -93,6 +93,24 @@ def test_curl_uploads_and_sees_the_connection_end_properly(
         tls.close()
 
 
+def test_packets_that_share_a_record_are_all_answered(
+    server: LiveServer, pair: Certificate, folder: Path
+) -> None:
+    """The second is decrypted with the first's body: its socket is silent, and it is there."""
+    content = os.urandom(10_000)
+    with WireSender(server.address, tls=trusting(pair)) as sender:
+        client = BitsClient(sender)
+        assert_success(client.create())
+        close = (
+            f"BITS_POST {client.target} HTTP/1.1\r\nHost: a\r\nContent-Length: 0\r\n"
+            f"BITS-Packet-Type: Close-Session\r\nBITS-Session-Id: {client.session_id}\r\n\r\n"
+        )
+        head = client.fragment_head(len(content))
+        assert_success(sender.send_bytes(head + content + close.encode()))
+        assert_success(sender.read_answer())
+    assert (folder / "f.bin").read_bytes() == content
+
+
 def test_a_url_for_the_reply_says_https(folder: Path, pair: Certificate, tmp_path: Path) -> None:
     """What the application and the client are told of the URL is what the client used."""
     with ServerApplication(Answer(reply=b"the reply")) as application:
