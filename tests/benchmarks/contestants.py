@@ -49,6 +49,7 @@ class Contestant:
 
 
 BARE = "bare WSGI application"
+BARE_GTHREAD = "the same, gunicorn's own worker"
 PUT = "nginx DAV PUT"
 DIRECT = "this server, direct"
 REFERENCE = "the same by the reference path"
@@ -68,6 +69,7 @@ def contestants(scratch: Path) -> Iterator[list[Contestant]]:
             enter(_gunicorn(REFERENCE, reference, _folder(scratch, "reference"))),
             enter(_behind_nginx(_folder(scratch, "behind"))),
             enter(_gunicorn(BARE, bare, _folder(scratch, "bare"), "bare")),
+            enter(_gunicorn(BARE_GTHREAD, bare, _folder(scratch, "gthread"), "bare", "gthread")),
         ]
 
 
@@ -81,9 +83,9 @@ def _folder(scratch: Path, name: str) -> Path:
 
 @contextmanager
 def _gunicorn(
-    name: str, application: str, scratch: Path, kind: str = "bits"
+    name: str, application: str, scratch: Path, kind: str = "bits", worker_class: str = ""
 ) -> Iterator[Contestant]:
-    with LiveServer(**_gunicorn_of(application, scratch)) as server:
+    with LiveServer(**_gunicorn_of(application, scratch, worker_class)) as server:
         folder = scratch / "upload" if kind == "bits" else None
         yield Contestant(name, kind, server.address, (server.pid,), folder)
 
@@ -99,11 +101,13 @@ def _behind_nginx(scratch: Path) -> Iterator[Contestant]:
         yield Contestant(BEHIND, "bits", server.address, roots, scratch / "upload")
 
 
-def _gunicorn_of(application: str, scratch: Path) -> dict[str, Any]:
+def _gunicorn_of(application: str, scratch: Path, worker_class: str = "") -> dict[str, Any]:
+    """``worker_class``: in place of ours."""
+    other_worker = ["--worker-class", worker_class] if worker_class else []
     settings = scratch / "settings.toml"
     settings.write_text(f'[[virtual_directory]]\nurl = "/upload"\npath = "{scratch}/upload"\n')
     return {
-        "command": [*GUNICORN, "--bind", "fd://{fd}", application],
+        "command": [*GUNICORN, "--bind", "fd://{fd}", *other_worker, application],
         "environment": {"BITS_SERVER_SETTINGS": str(settings), "PYTHONPATH": str(ROOT)},
         "log_file": scratch / "server.log",
     }

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from tests.benchmarks.__main__ import main
-from tests.benchmarks.contestants import BARE, BEHIND, DIRECT, PUT, REFERENCE
+from tests.benchmarks.contestants import BARE, BARE_GTHREAD, BEHIND, DIRECT, PUT, REFERENCE
 from tests.benchmarks.measurement import MIB, Bytes, Figures, Run, Workload
 from tests.benchmarks.report import Goal
 from tests.support.tools import require_tool
@@ -20,12 +20,12 @@ def test_a_quick_run_measures_every_server(tmp_path: Path) -> None:
     words = ["--quick", "--rounds", "1", "--sessions", "50"]
     main([*words, "--folder", str(tmp_path), "--output", str(results)])
     text = results.read_text()
-    for name in (PUT, DIRECT, REFERENCE, BEHIND, BARE):
+    for name in (PUT, DIRECT, REFERENCE, BEHIND, BARE, BARE_GTHREAD):
         rows = re.findall(rf"^\| {name} \|(.*)\|$", text, re.M)
         assert len(rows) == 3, name
         for row in rows:
             assert all(float(figure) > 0 for figure in row.split("|")), row
-    assert len(re.findall(r"^\|.* at (?:least|most) .*(?:met|missed\*\*) \|$", text, re.M)) == 7
+    assert len(re.findall(r"^\|.* at (?:least|most) .*(?:met|missed\*\*) \|$", text, re.M)) == 8
     assert str(tmp_path) not in text
     assert {path.name for path in tmp_path.iterdir()} == {"RESULTS.md"}
 
