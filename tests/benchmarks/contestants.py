@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from tests.benchmarks import other_servers
 from tests.benchmarks.processes import are_idle, tree_of
 from tests.support.certificates import make_certificate
 from tests.support.live_server import LiveServer
@@ -26,7 +27,8 @@ PUT_TEMPLATE = Path(__file__).with_name("nginx_put.conf.template")
 class Contestant:
     """A running server. ``kind``: what is sent to it; ``folder``: where files must arrive.
 
-    ``roots``: the processes that were started.
+    ``roots``: the processes that were started; ``workers_each``: how many serve below each of them,
+    0 where it serves itself.
     """
 
     name: str
@@ -34,18 +36,20 @@ class Contestant:
     address: tuple[str, int]
     roots: tuple[int, ...]
     folder: Path | None = None
+    workers_each: int = WORKERS
 
     def processes(self) -> frozenset[int]:
         return frozenset().union(*(tree_of(root) for root in self.roots))
 
     def has_started(self) -> bool:
         """Whether all workers are there, and have nothing more to load."""
-        is_there = len(self.workers()) == WORKERS * len(self.roots)
+        is_there = len(self.processes()) == (1 + self.workers_each) * len(self.roots)
         return is_there and are_idle(self.processes())
 
     def workers(self) -> frozenset[int]:
         """Those that serve."""
-        return self.processes() - set(self.roots)
+        processes = self.processes()
+        return processes - set(self.roots) if self.workers_each else processes
 
 
 BARE = "bare WSGI application"
@@ -63,7 +67,7 @@ def contestants(scratch: Path) -> Iterator[list[Contestant]]:
         enter = stack.enter_context
         reference = "tests.benchmarks.applications:reference"
         bare = "tests.benchmarks.applications:bare"
-        yield [
+        ours = [
             enter(_nginx_put(_folder(scratch, "put"))),
             enter(_gunicorn(DIRECT, OURS, _folder(scratch, "direct"))),
             enter(_gunicorn(REFERENCE, reference, _folder(scratch, "reference"))),
@@ -71,6 +75,7 @@ def contestants(scratch: Path) -> Iterator[list[Contestant]]:
             enter(_gunicorn(BARE, bare, _folder(scratch, "bare"), "bare")),
             enter(_gunicorn(BARE_GTHREAD, bare, _folder(scratch, "gthread"), "bare", "gthread")),
         ]
+        yield ours + [enter(_other(name, scratch)) for name in other_servers.installed()]
 
 
 def _folder(scratch: Path, name: str) -> Path:
@@ -88,6 +93,14 @@ def _gunicorn(
     with LiveServer(**_gunicorn_of(application, scratch, worker_class)) as server:
         folder = scratch / "upload" if kind == "bits" else None
         yield Contestant(name, kind, server.address, (server.pid,), folder)
+
+
+@contextmanager
+def _other(name: str, scratch: Path) -> Iterator[Contestant]:
+    folder = _folder(scratch, name.split()[0])
+    with other_servers.running(name, folder, WORKERS) as (address, pid):
+        workers_each = WORKERS if other_servers.OTHER_SERVERS[name].has_workers else 0
+        yield Contestant(name, "put", address, (pid,), folder / "upload", workers_each)
 
 
 @contextmanager

@@ -24,10 +24,11 @@ server, round after round. Figures are the medians of {rounds} round(s), p50 and
 rounds together. Every stored file was compared with what was sent. CPU is user and system time of
 all processes of a server (nginx and gunicorn together where both serve); the load generator shares
 the processors and is not counted. Peak memory is that of the worker processes, added up; MB and GB
-are powers of ten, KiB and MiB powers of two. nginx DAV PUT stores each fragment as a file of its
-own. The bare application is sent the same packets, reads each body and keeps nothing; it runs once
-under the worker class of this server, which serves a packet that comes at once in the thread of the
-one before, and once under gunicorn's own. Files were written to {file_system}.
+are powers of ten, KiB and MiB powers of two. By PUT each fragment is stored as a file of its own,
+and nobody puts the pieces together. The bare application is sent the same packets, reads each body
+and keeps nothing; it runs once under the worker class of this server, which serves a packet that
+comes at once in the thread of the one before, and once under gunicorn's own. Files were written to
+{file_system}.
 """
 
 

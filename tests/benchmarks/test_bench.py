@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.benchmarks import other_servers
 from tests.benchmarks.__main__ import main
 from tests.benchmarks.contestants import BARE, BARE_GTHREAD, BEHIND, DIRECT, PUT, REFERENCE
 from tests.benchmarks.measurement import MIB, Bytes, Figures, Run, Workload
@@ -20,7 +21,8 @@ def test_a_quick_run_measures_every_server(tmp_path: Path) -> None:
     words = ["--quick", "--rounds", "1", "--sessions", "50"]
     main([*words, "--folder", str(tmp_path), "--output", str(results)])
     text = results.read_text()
-    for name in (PUT, DIRECT, REFERENCE, BEHIND, BARE, BARE_GTHREAD):
+    ours = (PUT, DIRECT, REFERENCE, BEHIND, BARE, BARE_GTHREAD)
+    for name in (*ours, *other_servers.installed()):
         rows = re.findall(rf"^\| {name} \|(.*)\|$", text, re.M)
         assert len(rows) == 3, name
         for row in rows:

@@ -1,0 +1,100 @@
+"""Servers of others that take files by PUT, measured beside ours where they are installed.
+
+The rule of this file: each is started as its own manual says, to store what it is sent, with as
+many processes as ours; what is not installed is left out of the report.
+"""
+
+from __future__ import annotations
+
+import shutil
+import socket
+import subprocess
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+from tests.support.waiting import wait_until
+
+TRIES = 5
+
+_LIGHTTPD = """\
+server.modules = ("mod_webdav")
+server.document-root = "{scratch}"
+server.bind = "127.0.0.1"
+server.port = {port}
+server.max-worker = {workers}
+server.upload-dirs = ("{scratch}/bodies")
+webdav.activate = "enable"
+"""
+
+
+def _lighttpd(program: str, scratch: Path, port: int, workers: int) -> Sequence[str]:
+    (scratch / "bodies").mkdir(exist_ok=True)
+    configuration = scratch / "lighttpd.conf"
+    configuration.write_text(_LIGHTTPD.format(scratch=scratch, port=port, workers=workers))
+    return [program, "-D", "-f", str(configuration)]
+
+
+def _rclone(program: str, scratch: Path, port: int, _workers: int) -> Sequence[str]:
+    """One process: it is written in Go, and has threads of its own."""
+    address = f"127.0.0.1:{port}"
+    return [program, "serve", "webdav", str(scratch), "--addr", address, "--config", "/dev/null"]
+
+
+@dataclass(frozen=True)
+class OtherServer:
+    """How it is started; ``has_workers``: below the process that is started, as many as ours."""
+
+    program: str
+    command: Callable[[str, Path, int, int], Sequence[str]]
+    has_workers: bool
+
+
+OTHER_SERVERS = {
+    "lighttpd WebDAV PUT": OtherServer("lighttpd", _lighttpd, has_workers=True),
+    "rclone WebDAV PUT": OtherServer("rclone", _rclone, has_workers=False),
+}
+
+
+def installed() -> list[str]:
+    """The names of those that can be started here."""
+    return [name for name, other in OTHER_SERVERS.items() if _find(other.program)]
+
+
+@contextmanager
+def running(name: str, scratch: Path, workers: int) -> Iterator[tuple[tuple[str, int], int]]:
+    """Start one that is ``installed``, on ``scratch``; its address, and the id of its process."""
+    other = OTHER_SERVERS[name]
+    found = _find(other.program)
+    assert found is not None
+    for _ in range(TRIES):  # a port that was free may be taken when the server comes to it
+        with socket.create_server(("127.0.0.1", 0)) as free:
+            address: tuple[str, int] = free.getsockname()
+        with open(scratch / "server.log", "ab") as log:
+            process = subprocess.Popen(
+                other.command(found, scratch, address[1], workers),
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                start_new_session=True,  # lighttpd tells its whole process group to end
+            )
+        try:
+            wait_until(lambda: process.poll() is not None or _answers(address))  # noqa: B023
+            if process.poll() is None:
+                yield address, process.pid
+                return
+        finally:
+            process.terminate()
+            process.wait(20)
+    raise RuntimeError(f"{name} does not start: {(scratch / 'server.log').read_text()}")
+
+
+def _find(program: str) -> str | None:
+    return shutil.which(program) or shutil.which(program, path="/usr/sbin:/sbin")
+
+
+def _answers(address: tuple[str, int]) -> bool:
+    with suppress(OSError), socket.create_connection(address, timeout=5):
+        return True
+    return False
