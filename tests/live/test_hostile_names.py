@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.conftest import ServerMaker
 from tests.support.bits_client import BitsClient, assert_refused, assert_success
 from tests.support.live_server import LiveServer
 from tests.support.wire import WireSender
@@ -53,7 +54,9 @@ def neighbourhood(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def server(folder: Path, neighbourhood: Path, tmp_path: Path) -> Iterator[LiveServer]:
+def server(
+    make_server: ServerMaker, folder: Path, neighbourhood: Path, tmp_path: Path
+) -> Iterator[LiveServer]:
     """Overwriting and making folders are on: only the name can be the reason of a refusal."""
     settings, log_file = tmp_path / "settings.toml", tmp_path / "server.log"
     strict = tmp_path / "strict"
@@ -65,9 +68,10 @@ def server(folder: Path, neighbourhood: Path, tmp_path: Path) -> Iterator[LiveSe
     )
     assert neighbourhood.exists()
     log_file.touch()
-    without = {folder, strict, log_file}
+    logs = [log_file, *(tmp_path / f"nginx.log.{kind}" for kind in ("output", "error", "access"))]
+    without = {folder, strict, *logs}
     before = snapshot_of(tmp_path, without=without)
-    with LiveServer(options=["--settings", str(settings)], log_file=log_file) as running:
+    with make_server(options=["--settings", str(settings)], log_file=log_file) as running:
         yield running
     assert snapshot_of(tmp_path, without=without) == before
 
@@ -125,20 +129,42 @@ HOSTILE = [
 ]
 
 
+# What nginx refuses by itself: it looks for the location with NUL refused and dots resolved. All
+# other names reach the server, as the client sent them.
+REFUSED_BY_NGINX = {
+    "%00": 400,
+    "a%00b": 400,
+    "..": 404,
+    "../outside/secret": 404,
+    "a/../../outside/secret": 404,
+    "%2e%2e/outside/secret": 404,
+    "%2E%2E%2Foutside%2Fsecret": 404,
+    "..%2Foutside%2Fsecret": 404,
+    "a/%2e%2e/%2e%2e/outside/secret": 404,
+}
+
+
 NOBODYS = "{01234567-89AB-CDEF-0123-456789ABCDEF}"
 
 
 def test_a_hostile_name_is_refused(
     connection: WireSender, folder: Path, server: LiveServer
 ) -> None:
+    alone = REFUSED_BY_NGINX if server.is_proxied else {}
     for name in HOSTILE:
         client = BitsClient(connection, f"/upload/{name}")
-        assert client.create().status == 400, name
+        created = client.create()
+        assert created.status == alone.get(name, 400), name
+        if name in alone:
+            assert created.get("BITS-Packet-Type") is None
+            continue
         client.session_id = NOBODYS
         for answer in (client.fragment(b"x", 0, 1), client.close(), client.cancel()):
             assert_refused(answer, 400, INVALID, NOBODYS)
     assert " ERROR " not in server.log
-    assert server.log.count("refused with 400") == 4 * len(HOSTILE), "a name forged a line"
+    assert server.log.count("refused with 400") == 4 * (len(HOSTILE) - len(alone)), (
+        "a name forged a line"
+    )
     assert [path.name for path in folder.iterdir()] == ["BITS-Sessions"]
     assert list((folder / "BITS-Sessions").glob("{*")) == []
 
@@ -165,11 +191,16 @@ def test_an_unusual_name_is_a_file_of_that_name(connection: WireSender, folder: 
         assert (folder / file).read_bytes() == b"content"
 
 
-def test_a_target_with_a_host_is_the_same_file(connection: WireSender, folder: Path) -> None:
+def test_a_target_with_a_host_is_the_same_file(
+    connection: WireSender, folder: Path, server: LiveServer
+) -> None:
     BitsClient(connection, "http://elsewhere.example/upload/f").upload(b"content")
     assert (folder / "f").read_bytes() == b"content"
-    absolute = BitsClient(connection, "http://elsewhere.example/upload/../outside/secret")
-    assert_refused(absolute.create(), 400, INVALID)
+    absolute = BitsClient(connection, "http://elsewhere.example/upload/../outside/secret").create()
+    if server.is_proxied:
+        assert absolute.status == 404
+    else:
+        assert_refused(absolute, 400, INVALID)
 
 
 class TestLinks:

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.conftest import ServerMaker
 from tests.storage.stages import run_at_once
 from tests.support.bits_client import BitsClient, assert_refused, assert_success
 from tests.support.live_server import LiveServer
@@ -19,11 +20,11 @@ ServerWith = Callable[[str], LiveServer]
 
 
 @pytest.fixture
-def server_with(folder: Path, tmp_path: Path) -> ServerWith:
+def server_with(make_server: ServerMaker, folder: Path, tmp_path: Path) -> ServerWith:
     def make(lines: str) -> LiveServer:
         file = tmp_path / "settings.toml"
         file.write_text(f'[[virtual_directory]]\nurl = "/upload"\npath = "{folder}"\n{lines}\n')
-        return LiveServer(options=["--settings", str(file)], log_file=tmp_path / "log")
+        return make_server(options=["--settings", str(file)], log_file=tmp_path / "log")
 
     return make
 

@@ -17,7 +17,7 @@ import pytest
 
 from bits_server import Durability, NotificationType, NotifyAt
 from bits_server.notification.http_client import HttpBackEndClient
-from tests.conftest import ClientMaker
+from tests.conftest import ClientMaker, ServerMaker
 from tests.notification.raw_application import RawApplication
 from tests.notification.test_http_client import answering
 from tests.support.bits_client import BitsClient, assert_success
@@ -268,6 +268,37 @@ def test_a_status_that_nobody_has_named_is_told_too(make_client: ClientMaker, st
         client.create()
         answer = client.fragment(CONTENT, 0, len(CONTENT))
         assert_told(answer, status)
+
+
+STATUSES = {
+    **{status: status for status in (300, 304, 307, 400, 403, 404, 405, 408, 409, 410, 411, 429)},
+    **{status: status for status in (444, 499, 500, 501, 502, 503, 504, 505, 507, 599)},
+    **dict.fromkeys((401, 407, 413, 416), 500),
+}
+
+
+def test_what_is_told_passes_every_way_to_the_client(
+    make_server: ServerMaker, folder: Path, tmp_path: Path
+) -> None:
+    """A proxy has a meaning of its own for some of them."""
+    file = tmp_path / "settings.toml"
+    with ServerApplication() as application:
+        file.write_text(
+            f'[[virtual_directory]]\nurl = "/upload"\npath = "{folder}"\ndurability = "none"\n'
+            f'notification_type = "by-value"\nnotification_url = "{application.url}"\n'
+        )
+        log_file = tmp_path / "server.log"
+        with (
+            make_server(options=["--settings", str(file)], log_file=log_file) as server,
+            server.sender() as sender,
+        ):
+            for status, told in STATUSES.items():
+                application.answer = Answer(status=status)
+                client = BitsClient(sender)
+                assert_success(client.create())
+                assert_told(client.fragment(CONTENT, 0, len(CONTENT)), told)
+                assert_success(client.cancel())
+            assert sender.connections == 1
 
 
 def test_an_answer_of_nonsense_costs_no_session(make_client: ClientMaker) -> None:
