@@ -60,7 +60,7 @@ class SocketInput:
         if self._failure is not None:
             raise self._failure
         if self._buffer is None:
-            self._buffer = _buffers.pop() if _buffers else _new_buffer()
+            self._buffer = _free_buffer()
         block = self._buffer[:size]
         filled = self._take_read_ahead(block)
         while filled < size:
@@ -107,6 +107,13 @@ class SocketInput:
         if ahead:
             block[:ahead] = self._reader.read(ahead)
         return ahead
+
+
+def _free_buffer() -> memoryview:
+    try:
+        return _buffers.pop()  # in one step: to look first would be a race without the GIL
+    except IndexError:
+        return _new_buffer()
 
 
 def _new_buffer() -> memoryview:

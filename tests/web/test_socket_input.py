@@ -17,6 +17,7 @@ from hypothesis import strategies as st
 from bits_server import Settings, VirtualDirectory, create_app
 from bits_server.protocol.errors import MalformedPacket, ServiceUnavailable
 from bits_server.web import request_body
+from bits_server.web import socket_input as socket_input_module
 from bits_server.web.request_body import BLOCK_BYTES, RequestBody
 from bits_server.web.socket_input import BUFFER_BYTES, socket_input
 from tests.support.bits_client import BitsClient
@@ -128,10 +129,11 @@ def test_a_request_that_goes_on_after_its_buffer_was_given_back_takes_another() 
     with gunicorn_connection() as (server, client), gunicorn_connection() as (other, late):
         client.sendall(head(len(content)) + content)
         body = RequestBody(fast(server.next_environ()))
+        assert bytes(next(body.blocks(10))) == content[:10]
         assert not body.drain(0), "there is more"
         late.sendall(head(5) + b"fghij")
         second = next(RequestBody(fast(other.next_environ())).blocks(5))
-        assert b"".join(map(bytes, body.blocks(len(content)))) == content
+        assert b"".join(map(bytes, body.blocks(len(content) - 10))) == content[10:]
         assert bytes(second) == b"fghij"
 
 
@@ -187,6 +189,34 @@ def test_the_bytes_before_a_silence_are_kept(
     assert status.startswith("503")
     assert dict(fields)["BITS-Received-Content-Range"] == "600"
     assert uploader.fragment(bytes(400), 600, 1000).status == 200
+
+
+def test_the_bytes_of_a_client_that_drips_are_kept_and_the_connection_ends(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(socket_input_module, "GRACE_SECONDS", 0.0)
+    monkeypatch.setattr(socket_input_module, "SLOWEST_BYTES_PER_SECOND", 1 << 50)
+    came = 3 * READ_AHEAD
+    with gunicorn_connection() as (server, client):
+        client.sendall(head(came + 9) + bytes(came))
+        blocks = RequestBody(fast(server.next_environ())).blocks(came + 9)
+        assert bytes(next(blocks)) == bytes(came)
+        with pytest.raises(ServiceUnavailable):
+            next(blocks)
+        client.sendall(bytes(9))
+        assert not server.can_go_on()
+
+
+@pytest.mark.parametrize("length", [1, 100, READ_AHEAD, 3 * READ_AHEAD])
+def test_whether_a_body_is_here_whatever_came_with_its_head(length: int) -> None:
+    for came in {0, 1, length // 2, length - 1, length}:
+        with gunicorn_connection() as (server, client):
+            client.sendall(head(length) + bytes(came))
+            body = RequestBody(fast(server.next_environ()))
+            assert body.is_here() == (came == length), came
+            if came == length:
+                client.sendall(head(0, target="/next"))
+                assert body.is_here()
 
 
 def test_a_client_that_sent_nothing_at_all_is_to_come_again(
