@@ -5,6 +5,7 @@ from __future__ import annotations
 import grp
 import logging
 import os
+import subprocess
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -90,6 +91,17 @@ def test_a_folder_that_cannot_be_written_is_refused_with_table_and_key(
     assert (error.table, error.key) == (SECOND, "path")
     assert "is not writable" in error.problem
     assert "chown or chmod" in error.problem
+
+
+def test_a_read_only_folder_is_told_from_one_with_wrong_rights(
+    use: Callable[[Settings], object], small_disk: Path
+) -> None:
+    """So systemd shows a service what it may not write to; no chown would help."""
+    subprocess.run(["mount", "-o", "remount,ro", str(small_disk)], check=True)
+    problem = refusal(use, settings_of(small_disk)).problem
+    assert "is mounted read-only" in problem
+    assert "ReadWritePaths" in problem
+    assert "chown" not in problem
 
 
 def test_an_unknown_group_is_refused_with_table_and_key(

@@ -68,8 +68,14 @@ def refuse_unusable(root: str) -> None:
     if not os.path.isdir(root):
         raise FolderUnusable(f"{root} is not a folder; create it: mkdir -p {root}")
     if not os.access(root, os.R_OK | os.W_OK | os.X_OK):
+        remedy = "chown or chmod it"
+        if os.statvfs(root).f_flag & os.ST_RDONLY:
+            remedy = (
+                "it is mounted read-only; under systemd name it in ReadWritePaths of the unit "
+                "(systemctl edit bits-server), and restart"
+            )
         raise FolderUnusable(
-            f"{root} is not writable for the user {os.geteuid()} of this process; chown or chmod it"
+            f"{root} is not writable for the user {os.geteuid()} of this process; {remedy}"
         )
     sessions = os.path.join(root, SESSIONS_FOLDER)
     # In this order: another process may be making it at this moment.
