@@ -182,7 +182,7 @@ class EntityVanished(BitsError):
 class ServiceUnavailable(BitsError):
     """A limit that passes by itself; the client comes again."""
 
-    remedy = "The client comes again; if it happens often, raise the limit."
+    remedy = "The client comes again; if it recurs, raise the limit named here, or see the network."
     status = 503
     hresult = HResult.BG_E_HTTP_ERROR_503
     retry_after_seconds = 60
