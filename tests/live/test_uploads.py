@@ -296,7 +296,9 @@ def test_the_curl_commands_that_serve_prints(
     printed = greeting(settings, [live_server.address])
     commands = printed[printed.index("  printf ") :]
     script = "set -euo pipefail\n" + commands
-    ran = subprocess.run(["bash", "-c", script], cwd=tmp_path, capture_output=True, text=True)
-    assert ran.returncode == 0, ran.stderr
-    assert ran.stdout.count("HTTP/1.1 200 OK") == 2
-    assert (folder / "hello.txt").read_bytes() == b"hello, BITS"
+    for status in ("200 OK", "400 Bad Request"):  # the second time there is no session
+        ran = subprocess.run(["bash", "-c", script], cwd=tmp_path, capture_output=True, text=True)
+        assert ran.returncode == 0, ran.stderr
+        assert ran.stdout.count(f"HTTP/1.1 {status}") == 2
+        assert (folder / "hello.txt").read_bytes() == b"hello, BITS"
+    assert "Create-Session refused with 403" in live_server.log
