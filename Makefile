@@ -8,7 +8,7 @@ VENV   := .venv
 BIN    := $(VENV)/bin
 
 # What the tests start beside Python: command:package, for Debian and Ubuntu.
-TEST_TOOLS := curl:curl htpasswd:apache2-utils nginx:nginx-light openssl:openssl promtool:prometheus strace:strace \
+TEST_TOOLS := curl:curl htpasswd:apache2-utils nginx:nginx-light logrotate:logrotate openssl:openssl promtool:prometheus strace:strace \
   systemd-analyze:systemd tinyproxy:tinyproxy krb5kdc:krb5-kdc kadmin.local:krb5-admin-server kinit:krb5-user \
   chromium:chromium
 # What the extra negotiate is compiled with.

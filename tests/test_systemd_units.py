@@ -61,3 +61,18 @@ def test_the_folders_that_the_service_gets_are_those_of_the_settings() -> None:
     folders = {f"/var/lib/{each}" for each in value(SERVICE, "StateDirectory").split()}
     shipped = load_settings(str(CONFIG / "bits_server.toml"))
     assert {directory.path for directory in shipped.virtual_directories} <= folders
+
+
+def test_a_reload_looks_at_the_settings_before_it_sends_the_signal() -> None:
+    """So "systemctl reload" fails where they have an error, and says which."""
+    program, settings = re.findall(r"^ExecStart=(\S+) serve --settings (\S+)$", SERVICE, re.M)[0]
+    first, second = re.findall(r"^ExecReload=(.*)$", SERVICE, re.M)
+    assert first == f"{program} check-settings {settings}"
+    assert "kill -HUP $MAINPID" in second
+
+
+def test_the_service_may_write_its_log_where_readme_puts_it() -> None:
+    readme = (CONFIG.parent / "README.md").read_text()
+    folder = f"/var/log/{value(SERVICE, 'LogsDirectory')}"
+    assert f'`log_file = "{folder}/bits-server.log"`' in readme
+    assert f"\n{folder}/*.log {{\n" in readme
