@@ -8,6 +8,7 @@ import ssl
 from collections.abc import Callable
 from itertools import pairwise
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -205,6 +206,25 @@ def test_the_bytes_of_a_client_that_drips_are_kept_and_the_connection_ends(
             next(blocks)
         client.sendall(bytes(9))
         assert not server.can_go_on()
+
+
+def test_who_is_too_slow_is_told_by_the_whole_body_and_not_by_its_last_bytes(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    now = [0.0]
+    monkeypatch.setattr(socket_input_module, "time", SimpleNamespace(monotonic=lambda: now[0]))
+    much, little = bytes(BUFFER_BYTES), b"and a little"
+    length = len(much) + len(little)
+    with gunicorn_connection() as (server, client):
+        with sending(client, [head(length) + much]):
+            body = RequestBody(fast(server.next_environ()))
+            blocks = body.blocks(length)
+            assert bytes(next(blocks)) == much
+        now[0] = 1000.0
+        client.sendall(little)
+        assert bytes(next(blocks)) == little
+        assert body.drain(0)
+        assert server.can_go_on()
 
 
 @pytest.mark.parametrize("length", [1, 100, READ_AHEAD, 3 * READ_AHEAD])
