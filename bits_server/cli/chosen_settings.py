@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from functools import wraps
 from typing import ParamSpec
 
@@ -29,13 +30,20 @@ def explained(command: Callable[P, None]) -> Callable[P, None]:
     return wrapped
 
 
-def usable(settings: Settings, file: str | None) -> Settings:
-    """The settings, where this machine has what they name. Raises SettingsError."""
+@contextmanager
+def errors_of(file: str | None) -> Iterator[None]:
+    """A SettingsError in here is about ``file``."""
     try:
-        check_environment(settings)
+        yield
     except SettingsError as error:
         error.file = file or ""
         raise
+
+
+def usable(settings: Settings, file: str | None) -> Settings:
+    """The settings, where this machine has what they name. Raises SettingsError."""
+    with errors_of(file):
+        check_environment(settings)
     return settings
 
 

@@ -9,18 +9,18 @@ from typing import Any
 import click
 
 from bits_server.app import create_app, make_cleanups
-from bits_server.cli.chosen_settings import explained, settings_of, usable
+from bits_server.cli.chosen_settings import errors_of, explained, settings_of, usable
 from bits_server.cli.cleanup_report import describe
 from bits_server.cli.doctor_command import doctor
 from bits_server.cli.embedded_server import EmbeddedServer
 from bits_server.cli.explain_command import explain
 from bits_server.cli.session_commands import sessions
-from bits_server.operations.log_setup import log_as_set
+from bits_server.operations.log_setup import log_as_set, refuse_unwritable_log
 from bits_server.operations.nginx_config import location_blocks
 from bits_server.operations.secret_files import complaints
 from bits_server.operations.settings_file import load_settings, show_settings
 from bits_server.operations.values import read_duration
-from bits_server.settings import Settings, SettingsError
+from bits_server.settings import Settings
 from bits_server.version import VERSION
 
 _log = logging.getLogger("bits_server")
@@ -63,11 +63,8 @@ def serve(
         return usable(settings, file)
 
     settings = read_settings()
-    try:
+    with errors_of(file):
         log_as_set(settings)
-    except SettingsError as error:
-        error.file = file or ""
-        raise
     for complaint in complaints(settings, file):
         _log.warning(complaint)
     EmbeddedServer(settings, create_app, read_settings).run()
@@ -112,6 +109,8 @@ def cleanup(folder: str | None, file: str | None, dry_run: bool, age: str | None
 def check_settings(file: str) -> None:
     """Say whether FILE can be used on this machine; changes nothing."""
     settings = usable(load_settings(file), file)
+    with errors_of(file):
+        refuse_unwritable_log(settings)
     click.echo(f"{file} can be used:")
     for directory in settings.virtual_directories:
         click.echo(f"  {directory.url} -> {directory.path}")

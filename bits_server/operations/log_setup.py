@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import logging
+import os
 import sys
 import time
 from logging.handlers import WatchedFileHandler
@@ -55,6 +56,19 @@ class JsonFormatter(logging.Formatter):
         if record.exc_info:
             line["traceback"] = self.formatException(record.exc_info)
         return json.dumps(line)
+
+
+def refuse_unwritable_log(settings: Settings) -> None:
+    """Raise SettingsError where ``log_as_set`` would, as far as can be told without a change."""
+    file = os.path.abspath(settings.log_file)
+    if os.path.exists(file):
+        may = os.access(file, os.W_OK) and not os.path.isdir(file)
+    else:
+        may = os.access(os.path.dirname(file), os.W_OK | os.X_OK)
+    if settings.log_file and not may:
+        raise SettingsError(
+            "log_file", f"{settings.log_file} cannot be written by this user", table="[server]"
+        )
 
 
 def log_as_set(settings: Settings) -> None:

@@ -170,7 +170,8 @@ def _directory(found: Any, defaults: dict[str, Any], table: str) -> VirtualDirec
     try:
         return VirtualDirectory(**{**defaults, **own})
     except SettingsError as error:
-        error.table = table if error.key in own else DEFAULTS
+        is_inherited = error.key in defaults and error.key not in own
+        error.table = DEFAULTS if is_inherited else table
         raise
 
 

@@ -104,6 +104,14 @@ class TestCheckSettings:
         assert run("check-settings", file).exit_code == 1
         assert disk(tmp_path) == before
 
+    def test_a_log_file_that_can_be_made_is_approved_and_not_made(
+        self, file: Path, tmp_path: Path
+    ) -> None:
+        log = tmp_path / "new.log"
+        file.write_text(f'[server]\nlog_file = "{log}"\n{file.read_text()}')
+        assert run("check-settings", file).exit_code == 0
+        assert not log.exists()
+
     @pytest.mark.parametrize(
         ("text", "problem"),
         [
@@ -114,6 +122,8 @@ class TestCheckSettings:
                 "[[virtual_directory]] number 1: path: is missing",
             ),
             ("[server]\nworkers = 0", "workers: must be between 1 and 1024"),
+            ('[server]\nlog_file = "/nowhere/log"', "log_file: /nowhere/log cannot be written"),
+            ('[server]\nlog_file = "{folder}"', "[server]: log_file: "),
             (
                 '[[virtual_directory]]\nurl = "/in"\npath = "/nowhere/at/all"',
                 "[[virtual_directory]] number 1: path: /nowhere/at/all is not a folder",
@@ -127,7 +137,7 @@ class TestCheckSettings:
     def test_a_bad_file_is_refused_with_status_1_and_one_line(
         self, file: Path, folder: Path, text: str, problem: str
     ) -> None:
-        if "workers" in text:
+        if "[server]" in text:
             text += "\n" + file.read_text()
         file.write_text(text.replace("{folder}", str(folder)))
         result = run("check-settings", file)

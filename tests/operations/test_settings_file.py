@@ -389,6 +389,13 @@ class TestDefaults:
             load(tmp_path, '[defaults]\nfile_mode = "0755"\n' + NEEDED)
         assert str(caught.value).startswith(f"{tmp_path}/settings.toml: [defaults]: file_mode: ")
 
+    def test_what_is_missing_everywhere_is_said_to_be_missing_in_the_directory(
+        self, tmp_path: Path
+    ) -> None:
+        with pytest.raises(SettingsError) as caught:
+            load(tmp_path, f'[defaults]\nallow = ["*"]\n{NEEDED}notification_type = "by-value"\n')
+        assert (caught.value.table, caught.value.key) == (FIRST, "notification_url")
+
     def test_a_mistake_of_a_directory_is_not_blamed_on_them(self, tmp_path: Path) -> None:
         with pytest.raises(SettingsError) as caught:
             load(tmp_path, f'[defaults]\nfile_mode = "0600"\n{NEEDED}file_mode = "0755"\n')
