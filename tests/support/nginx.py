@@ -84,8 +84,6 @@ class Nginx:
         self._logs = logs or folder / "nginx.log"
         self._listeners = [socket.create_server(("127.0.0.1", 0), backlog=512) for _ in range(2)]
         for listener in self._listeners:
-            listener.setblocking(False)  # nginx takes that for granted in what it is handed
-        for listener in self._listeners:
             # nginx takes them as they are. One that blocks stops the worker that comes too late for
             # a connection which woke both.
             listener.setblocking(False)
