@@ -35,10 +35,6 @@ SIXTY_MIB = 60 << 20
 BAD_GATEWAY, UNAVAILABLE, GATEWAY_TIMEOUT = 502, 503, 504
 
 
-def trusting(certificate: Certificate) -> ssl.SSLContext:
-    return ssl.create_default_context(cafile=str(certificate.authority))
-
-
 def test_the_log_names_the_client_and_not_nginx(proxied_server: ProxiedServer) -> None:
     with WireSender(proxied_server.address, source="127.0.0.5") as sender:
         client = BitsClient(sender)
@@ -52,7 +48,7 @@ def test_uploads_with_tls(
     proxied_server: ProxiedServer, certificate: Certificate, folder: Path
 ) -> None:
     content = os.urandom(3_000_000)
-    tls = trusting(certificate)
+    tls = certificate.trusting()
     with WireSender(proxied_server.nginx.tls_address, tls=tls) as sender:
         BitsClient(sender).upload(content)
         assert sender.connections == 1
@@ -119,7 +115,7 @@ def test_a_fragment_of_60_mib(
     content = os.urandom(SIXTY_MIB)
     nginx = proxied_server.nginx
     address = nginx.tls_address if is_encrypted else nginx.address
-    tls = trusting(certificate) if is_encrypted else None
+    tls = certificate.trusting() if is_encrypted else None
     with WireSender(address, tls=tls) as sender:
         BitsClient(sender).upload(content, SIXTY_MIB)
     assert (folder / "f.bin").read_bytes() == content

@@ -51,16 +51,12 @@ def server(folder: Path, pair: Certificate, tmp_path: Path) -> Iterator[LiveServ
         yield server
 
 
-def trusting(pair: Certificate) -> ssl.SSLContext:
-    return ssl.create_default_context(cafile=str(pair.authority))
-
-
 @pytest.mark.parametrize("version", [ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3])
 def test_an_upload_over_one_connection(
     server: LiveServer, pair: Certificate, folder: Path, version: ssl.TLSVersion
 ) -> None:
     content = os.urandom(5_000_000)
-    tls = trusting(pair)
+    tls = pair.trusting()
     tls.minimum_version = tls.maximum_version = version
     with WireSender(server.address, tls=tls) as sender:
         BitsClient(sender).upload(content, 2_000_000)
@@ -79,7 +75,7 @@ def test_curl_uploads_and_sees_the_connection_end_properly(
     done = subprocess.run([*curl, *ping], capture_output=True, text=True, check=True)
     assert done.stdout.startswith("HTTP/1.1 200")
     with socket.create_connection(server.address) as plain:
-        tls = trusting(pair).wrap_socket(
+        tls = pair.trusting().wrap_socket(
             plain, server_hostname="localhost", suppress_ragged_eofs=False
         )
         tls.sendall(
@@ -98,7 +94,7 @@ def test_packets_that_share_a_record_are_all_answered(
 ) -> None:
     """The second is decrypted with the end of the first's body: the socket itself is silent."""
     content = os.urandom(28_000)  # of records of 16 KiB: gunicorn reads to its end, and no further
-    with WireSender(server.address, tls=trusting(pair)) as sender:
+    with WireSender(server.address, tls=pair.trusting()) as sender:
         client = BitsClient(sender)
         assert_success(client.create())
         close = (
@@ -119,7 +115,7 @@ def test_a_url_for_the_reply_says_https(folder: Path, pair: Certificate, tmp_pat
         options = ["--settings", str(file)]
         with (
             LiveServer(options=options, log_file=tmp_path / "server.log") as server,
-            WireSender(server.address, tls=trusting(pair)) as sender,
+            WireSender(server.address, tls=pair.trusting()) as sender,
         ):
             client = BitsClient(sender)
             client.create()
@@ -144,7 +140,7 @@ def test_what_is_no_tls_ends_alone(server: LiveServer, pair: Certificate, sent: 
     for _ in range(20):
         with socket.create_connection(server.address) as strange:
             strange.sendall(sent)
-    with WireSender(server.address, tls=trusting(pair)) as sender:
+    with WireSender(server.address, tls=pair.trusting()) as sender:
         assert_success(BitsClient(sender).ping())
     assert "Traceback" not in server.log
 
@@ -171,7 +167,7 @@ def test_handshakes_that_hang_hold_no_thread(
         try:
             for each in hanging:
                 each.sendall(b"\x16\x03\x01\x02\x00\x01")  # and no more
-            with WireSender(server.address, tls=trusting(pair)) as sender:
+            with WireSender(server.address, tls=pair.trusting()) as sender:
                 assert_success(BitsClient(sender).ping())
             for each in hanging:
                 each.settimeout(30)
@@ -199,7 +195,7 @@ def test_a_renewed_certificate_holds_after_sighup_and_uploads_go_on(
         ):
             return tls.getpeercert(binary_form=True)
 
-    with WireSender(server.address, tls=trusting(pair)) as sender:
+    with WireSender(server.address, tls=pair.trusting()) as sender:
         client = BitsClient(sender)
         client.create()
         assert client.fragment(content[:100_000], 0, len(content)).status == 200
@@ -222,7 +218,7 @@ def test_a_renewed_certificate_holds_after_sighup_and_uploads_go_on(
     os.kill(server.pid, signal.SIGHUP)
     wait_until(lambda: shown() != before)
     new_pair = Certificate(new.authority, pair.certificate, pair.key)
-    with WireSender(server.address, tls=trusting(new_pair)) as sender:
+    with WireSender(server.address, tls=new_pair.trusting()) as sender:
         follower = BitsClient(sender)
         follower.session_id = client.session_id
         follower.send_all(content, 100_000, start=100_000)
@@ -235,7 +231,7 @@ def test_metrics_stay_plain_on_their_closed_address(
 ) -> None:
     file = settings_file(folder, pair, 'metrics_bind = "127.0.0.1:0"')
     with LiveServer(options=["--settings", str(file)], log_file=tmp_path / "log") as server:
-        with WireSender(server.address, tls=trusting(pair)) as sender:
+        with WireSender(server.address, tls=pair.trusting()) as sender:
             assert_success(BitsClient(sender).ping())
         wait_until(lambda: "Metrics and health are told at" in server.log)
         told = server.log.partition("Metrics and health are told at ")[2].split()[0]

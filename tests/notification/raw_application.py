@@ -6,20 +6,26 @@ import socket
 import ssl
 import threading
 from collections.abc import Callable
+from pathlib import Path
 from types import TracebackType
 
 Script = Callable[[socket.socket], None]
 
 
 class RawApplication:
-    """Each connection is given to ``script``, one after the other. ``failures``: what it raised."""
+    """Each connection is given to ``script``, one after the other. ``failures``: what it raised.
 
-    def __init__(self, script: Script, tls: ssl.SSLContext | None = None) -> None:
+    ``path``: of a unix socket to listen at, in place of a port.
+    """
+
+    def __init__(
+        self, script: Script, tls: ssl.SSLContext | None = None, *, path: Path | None = None
+    ) -> None:
         self._script = script
         self._tls = tls
-        self._listener = socket.create_server(("127.0.0.1", 0))
+        self._listener = socket.create_server(("127.0.0.1", 0)) if path is None else _unix(path)
         self._thread = threading.Thread(target=self._serve, daemon=True)
-        self.port: int = self._listener.getsockname()[1]
+        self.port: int = self._listener.getsockname()[1] if path is None else 0
         self.connections = 0
         self.failures: list[Exception] = []
 
@@ -55,6 +61,13 @@ class RawApplication:
             return
         with self._tls.wrap_socket(connection, server_side=True) as encrypted:
             self._script(encrypted)
+
+
+def _unix(path: Path) -> socket.socket:
+    listener = socket.socket(socket.AF_UNIX)
+    listener.bind(str(path))
+    listener.listen()
+    return listener
 
 
 def read_request(connection: socket.socket) -> tuple[str, list[tuple[str, str]], bytes]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ssl
 import subprocess
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,6 +19,10 @@ class Certificate:
     authority: Path
     certificate: Path
     key: Path
+
+    def trusting(self) -> ssl.SSLContext:
+        """What a client has that trusts the authority and nobody else."""
+        return ssl.create_default_context(cafile=str(self.authority))
 
 
 def make_certificate(folder: Path) -> Certificate:
