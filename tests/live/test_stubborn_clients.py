@@ -82,14 +82,14 @@ def test_a_client_that_reads_no_answer_holds_a_thread_for_a_limited_time(
         assert_success(BitsClient(sender).ping())
 
 
-def drip(connections: list[socket.socket]) -> list[bytes]:
-    """Send a byte now and then, until there is an answer, or an end; the beginnings of those."""
+def drip(connections: list[socket.socket], piece: bytes = b"1") -> list[bytes]:
+    """Send a little now and then, until there is an answer, or an end; the beginnings of those."""
     answers = []
     for connection in connections:
         connection.settimeout(0.1)
         for _ in range(300):  # half a minute; without a limit it would be for ever
             with suppress(ConnectionError):
-                connection.sendall(b"1")
+                connection.sendall(piece)
             try:
                 answers.append(connection.recv(12))
             except TimeoutError:
@@ -98,14 +98,16 @@ def drip(connections: list[socket.socket]) -> list[bytes]:
     return answers
 
 
+@pytest.mark.parametrize("piece", [b"1", bytes(4096)], ids=["too slow", "not too slow"])
 def test_a_refused_body_that_drips_is_read_for_a_limited_time(
-    server: LiveServer, connections: list[socket.socket]
+    server: LiveServer, connections: list[socket.socket], piece: bytes
 ) -> None:
+    """Also where one block of it would take minutes."""
     client = BitsClient(server.sender())
     client.session_id = "{01234567-89AB-CDEF-0123-456789ABCDEF}"
     for connection in connections:
-        connection.sendall(client.fragment_head(1 << 20))
-    assert drip(connections) == [b"HTTP/1.1 500"] * THREADS
+        connection.sendall(client.fragment_head(64 << 20))
+    assert drip(connections, piece) == [b"HTTP/1.1 500"] * THREADS
     with server.sender() as sender:
         assert_success(BitsClient(sender).ping())
 
