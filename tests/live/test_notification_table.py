@@ -298,6 +298,11 @@ def test_what_is_told_passes_every_way_to_the_client(
                 assert_success(client.create())
                 assert_told(client.fragment(CONTENT, 0, len(CONTENT)), told)
                 assert_success(client.cancel())
+            longest = STATIC + "x" * (2200 - len(STATIC))
+            application.answer = Answer(fields={"BITS-Static-Response-URL": longest})
+            client = BitsClient(sender)
+            assert_success(client.create())
+            assert_fragment_taken(client.fragment(CONTENT, 0, len(CONTENT)), longest)
             assert sender.connections == 1
 
 

@@ -11,6 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bits_server.protocol.errors import MalformedPacket, ServiceUnavailable
+from bits_server.web import request_body
 from bits_server.web.request_body import BLOCK_BYTES, SILENCE_SECONDS, RequestBody
 
 
@@ -114,6 +115,13 @@ def test_draining_stops_at_its_limit() -> None:
     assert not body.drain(4999)
     assert source.position == 4999
     assert body.drain(1)
+
+
+def test_draining_stops_after_its_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(request_body, "DRAIN_SECONDS", -1.0)
+    source = Input(bytes(5000))
+    assert not body_of(source, 5000).drain(5000)
+    assert source.position == 0
 
 
 def test_a_body_of_no_bytes_is_never_read() -> None:
