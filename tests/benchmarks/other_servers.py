@@ -10,11 +10,11 @@ import shutil
 import socket
 import subprocess
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from tests.support.waiting import wait_until
+from tests.support.waiting import is_listening, wait_until
 
 TRIES = 5
 
@@ -80,7 +80,7 @@ def running(name: str, scratch: Path, workers: int) -> Iterator[tuple[tuple[str,
                 start_new_session=True,  # lighttpd tells its whole process group to end
             )
         try:
-            wait_until(lambda: process.poll() is not None or _answers(address))  # noqa: B023
+            wait_until(lambda: process.poll() is not None or is_listening(address))  # noqa: B023
             if process.poll() is None:
                 yield address, process.pid
                 return
@@ -92,9 +92,3 @@ def running(name: str, scratch: Path, workers: int) -> Iterator[tuple[tuple[str,
 
 def _find(program: str) -> str | None:
     return shutil.which(program) or shutil.which(program, path="/usr/sbin:/sbin")
-
-
-def _answers(address: tuple[str, int]) -> bool:
-    with suppress(OSError), socket.create_connection(address, timeout=5):
-        return True
-    return False

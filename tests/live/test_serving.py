@@ -17,7 +17,7 @@ from tests.support.bits_client import BitsClient, assert_success
 from tests.support.live_server import LiveServer
 from tests.support.server_application import ServerApplication
 from tests.support.tools import require_tool
-from tests.support.waiting import wait_until
+from tests.support.waiting import is_listening, wait_until
 from tests.support.wire import WireSender
 
 CONFIG = Path(__file__).parent.parent.parent / "config"
@@ -138,7 +138,7 @@ def test_the_socket_of_systemd_is_taken_in_place_of_bind(folder: Path, tmp_path:
                 [activate, f"--listen={path}", *command, str(folder)], stdout=log, stderr=log
             )
         try:
-            wait_until(path.exists)
+            wait_until(lambda: is_listening(str(path)))
             with WireSender(str(path)) as sender:
                 BitsClient(sender).upload(b"content")
         finally:

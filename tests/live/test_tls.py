@@ -18,7 +18,7 @@ from tests.support.certificates import Certificate, make_certificate
 from tests.support.live_server import LiveServer
 from tests.support.server_application import Answer, ServerApplication
 from tests.support.tools import require_tool
-from tests.support.waiting import wait_until
+from tests.support.waiting import is_listening, wait_until
 from tests.support.wire import WireSender
 
 # The real worker with shorter patience: nobody wants to wait a minute.
@@ -247,6 +247,6 @@ def test_a_unix_socket_stays_plain(folder: Path, pair: Certificate, tmp_path: Pa
     command += ["--bind", f"unix:{path}"]
     log = tmp_path / "server.log"
     with LiveServer(command=command, log_file=log):
-        wait_until(path.exists)
+        wait_until(lambda: is_listening(str(path)))
         with WireSender(str(path)) as sender:
             assert_success(BitsClient(sender).ping())

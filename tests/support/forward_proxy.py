@@ -10,7 +10,7 @@ import subprocess
 from pathlib import Path
 
 from tests.support.tools import require_tool
-from tests.support.waiting import wait_until
+from tests.support.waiting import is_listening, wait_until
 
 _CONFIGURATION = """\
 Port {port}
@@ -50,7 +50,7 @@ class ForwardProxy:
         # It takes no socket over: a port that was free may be taken when it comes to it.
         for _ in range(TRIES):
             self._start()
-            wait_until(lambda: self._answers() or self._has_ended())
+            wait_until(lambda: is_listening(self.address) or self._has_ended())
             if not self._has_ended():
                 return self
         raise AssertionError(self.log)
@@ -84,13 +84,6 @@ class ForwardProxy:
                 stdout=output,
                 stderr=output,
             )
-
-    def _answers(self) -> bool:
-        try:
-            socket.create_connection(self.address, 5).close()
-        except OSError:
-            return False
-        return True
 
     def _has_ended(self) -> bool:
         return self._process is not None and self._process.poll() is not None
