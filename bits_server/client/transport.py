@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from contextlib import closing, contextmanager
+from dataclasses import dataclass
 from typing import Protocol
 from urllib.parse import urlsplit
 
@@ -24,16 +25,27 @@ from bits_server.client.errors import (
 )
 from bits_server.client.jobs import ErrorContext, Settings
 from bits_server.client.login import SCHEMES, Login
+from bits_server.client.open_lines import OpenLines
 from bits_server.client.proxies import proxy_for
 from bits_server.client.proxy_login import ProxyLogin, challenges_of
 from bits_server.client.transport_failures import failure_of
 from bits_server.client.whole_heads import WholeHeads
 from bits_server.version import VERSION
 
-REQUEST_SECONDS = 120.0  # [MC-BUP] 3.1.2.1; for each piece that is sent
-RESPONSE_SECONDS = 300.0  # [MC-BUP] 3.1.2.2
 MOST_OF_A_BODY = 1 << 16
 BLOCK_BYTES = 1 << 20  # read from the file and sent at once; 16 KiB cost twice the processor time
+
+
+@dataclass(frozen=True)
+class TimeLimits:
+    """In seconds. ``sending``: for each piece; ``answer``: for what comes of it next."""
+
+    connecting: float = 30.0
+    sending: float = 120.0  # [MC-BUP] 3.1.2.1
+    answer: float = 300.0  # [MC-BUP] 3.1.2.2
+
+
+USUAL_LIMITS = TimeLimits()
 
 
 class Body(Protocol):
@@ -50,15 +62,12 @@ class Transport:
     """The connections of one job. ``with Transport(...) as transport: ...``"""
 
     def __init__(
-        self,
-        settings: Settings,
-        passwords: Passwords,
-        *,
-        timeouts: tuple[float, float] = (REQUEST_SECONDS, RESPONSE_SECONDS),
+        self, settings: Settings, passwords: Passwords, *, limits: TimeLimits = USUAL_LIMITS
     ) -> None:
         self._settings = settings
         self._passwords = passwords
-        self._timeouts = timeouts
+        self._timeouts = (limits.connecting, limits.answer)
+        self._lines = OpenLines(limits.sending)
         self._auths: dict[Origin, AuthBase] = {}
         self._trusted: set[Origin] = set()
         self._proxy_login = ProxyLogin()
@@ -69,7 +78,7 @@ class Transport:
             {"User-Agent": f"bits-client/{VERSION}", "Accept": "*/*", "Accept-Encoding": "identity"}
         )
         for prefix in ("http://", "https://"):
-            self._session.mount(prefix, WholeHeads(BLOCK_BYTES, self._proxy_login))
+            self._session.mount(prefix, WholeHeads(BLOCK_BYTES, self._proxy_login, self._lines))
         self._session.verify = settings.ca_file or True
         if settings.client_certificate:
             certificate, key = settings.client_certificate, settings.client_key
@@ -83,6 +92,10 @@ class Transport:
 
     def close(self) -> None:
         self._session.close()
+
+    def cut_lines(self) -> None:
+        """From any thread: nothing more is sent or received. Not to be used any more then."""
+        self._lines.cut()
 
     def trust(self, url: str) -> None:
         """What answers there may be told user and password; nobody else is."""

@@ -20,10 +20,10 @@ from bits_server.client.fragment_sizes import (
     SMALLEST_BYTES,
     FragmentSizes,
 )
-from bits_server.client.jobs import Job, JobType, LocalFile, Priority, Settings
+from bits_server.client.jobs import Job, JobType, LocalFile, Settings
 from bits_server.client.login import offered
 from bits_server.client.proxies import proxy_for, without_login
-from bits_server.client.transport import Transport
+from bits_server.client.transport import TimeLimits, Transport
 from tests.support.cutting_proxy import CuttingProxy, Plan
 from tests.support.fake_iis import FakeIis
 
@@ -70,10 +70,10 @@ class Clock:
         return self.now
 
 
-def a_job(priority: Priority = Priority.NORMAL, rate: int | None = None) -> Job:
+def a_job(rate: int | None = None) -> Job:
     now = datetime.now(UTC)
     job = Job("{A}", "a", JobType.UPLOAD, LocalFile("/f", 1, 1), "http://h", now, now)
-    return replace(job, priority=priority, settings=Settings(rate_limit=rate))
+    return replace(job, settings=Settings(rate_limit=rate))
 
 
 class Waits:
@@ -109,22 +109,6 @@ class TestBandwidth:
         shared = RateLimiter(1_000_000, clock=clock)
         shared.for_job(a_job(rate=1000)).take(2000, waits)
         assert 1.5 <= waits.seconds <= 2.0
-
-    def test_low_priority_yields_to_others_and_only_then(self) -> None:
-        clock = Clock()
-        waits = Waits(clock)
-        shared = RateLimiter(None, clock=clock)
-        low, normal = shared.for_job(a_job(Priority.LOW)), shared.for_job(a_job())
-        low.take(1000, waits)
-        assert waits.seconds == 0
-        normal.take(1000, waits)
-        low.take(1000, waits)
-        assert waits.seconds > 0
-        normal.take(1000, waits)
-        yielded = waits.seconds
-        clock.now += 5
-        low.take(1000, waits)
-        assert waits.seconds == yielded, "nobody else sends any more"
 
     def test_who_is_told_to_stop_waits_no_longer(self) -> None:
         stop = threading.Event()
@@ -188,8 +172,8 @@ def test_a_line_that_stalls_is_left_after_a_while() -> None:
     """In the request, and in the answer."""
     for plan in (Plan(sent=100, stalls=True), Plan(answered=20, stalls=True)):
         with FakeIis() as iis, CuttingProxy(iis.address, [plan]) as proxy:
-            limits = (0.5, 0.5)
-            with Transport(Settings(proxy=""), KnownPasswords(), timeouts=limits) as transport:
+            limits = TimeLimits(0.5, 0.5, 0.5)
+            with Transport(Settings(proxy=""), KnownPasswords(), limits=limits) as transport:
                 conversation = Conversation(transport, f"{proxy.url}/upload/f")
                 with pytest.raises(ConnectionBroken) as caught:
                     conversation.create_session()

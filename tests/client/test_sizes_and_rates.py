@@ -13,7 +13,7 @@ from bits_server.client.addresses import is_usable, joined, origin_of
 from bits_server.client.bandwidth import PIECE_BYTES, RateLimiter
 from bits_server.client.errors import Stopped
 from bits_server.client.fragment_sizes import LARGEST_BYTES, SMALLEST_BYTES, FragmentSizes
-from bits_server.client.jobs import Priority, Settings
+from bits_server.client.jobs import Settings
 from bits_server.client.proxies import proxy_for, without_login
 from tests.client.conftest import JobMaker, Runner
 
@@ -88,22 +88,21 @@ def test_two_jobs_share_the_limit_of_all(make_job: JobMaker) -> None:
     assert patience.waited == pytest.approx(10.0, rel=0.05)
 
 
-def test_low_priority_yields_only_while_others_send(make_job: JobMaker) -> None:
-    patience, now = Patience(), [0.0]
-    shared = RateLimiter(None, clock=lambda: now[0])
-    low = shared.for_job(make_job(URL, priority=Priority.LOW))
-    normal = shared.for_job(make_job(URL))
-    low.take(1, patience)
-    assert patience.waited == 0.0
-    normal.take(1, patience)
-    assert patience.waited == 0.0
-    low.take(1, patience)
-    assert patience.waited > 0.0
-    waited, now[0] = patience.waited, 10.0
-    low.take(1, patience)
-    assert patience.waited == waited
-    assert low.piece(1 << 30) == PIECE_BYTES
-    assert normal.piece(1 << 30) == 1 << 30
+@pytest.mark.parametrize("rate", [1, 1000, 100_000, 10_000_000])
+def test_a_limit_makes_nobody_silent_for_long(make_job: JobMaker, rate: int) -> None:
+    """Nor a Fragment of hours: servers leave who sends nothing for a minute."""
+    limiter = RateLimiter(rate).for_job(make_job(URL, rate_limit=20_000_000))
+    assert limiter.rate == rate
+    piece = limiter.piece(1 << 30)
+    assert piece == 1 or piece / rate <= 0.25
+    assert piece <= PIECE_BYTES
+    sizes = FragmentSizes(rate=rate)
+    assert sizes.size == SMALLEST_BYTES or sizes.size / rate <= 10
+    assert sizes.size <= LARGEST_BYTES
+
+
+def test_without_a_limit_the_largest_pieces_are_taken(make_job: JobMaker) -> None:
+    assert RateLimiter(None).for_job(make_job(URL)).piece(1 << 30) == 1 << 30
 
 
 def test_who_waits_for_bytes_stops_at_once(make_job: JobMaker) -> None:
