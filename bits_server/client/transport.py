@@ -26,8 +26,9 @@ from bits_server.client.errors import (
 from bits_server.client.jobs import ErrorContext, Settings
 from bits_server.client.login import SCHEMES, Login
 from bits_server.client.open_lines import OpenLines
-from bits_server.client.proxies import proxy_for
+from bits_server.client.proxies import login_in, proxy_for, refuse_other_schemes, without_login
 from bits_server.client.proxy_login import ProxyLogin, challenges_of
+from bits_server.client.tls_files import check_tls_files
 from bits_server.client.transport_failures import failure_of
 from bits_server.client.whole_heads import WholeHeads
 from bits_server.version import VERSION
@@ -72,6 +73,7 @@ class Transport:
         self._trusted: set[Origin] = set()
         self._proxy_login = ProxyLogin()
         self._proxy_tries = 0
+        self._has_checked_files = False
         self._session = requests.Session()
         self._session.trust_env = False
         self._session.headers = requests.structures.CaseInsensitiveDict(
@@ -134,6 +136,9 @@ class Transport:
         self, method: str, url: str, headers: Mapping[str, str], body: Body | None
     ) -> requests.Response:
         place = origin_of(url)
+        if place[0] == "https" and not self._has_checked_files:
+            check_tls_files(self._settings)
+            self._has_checked_files = True
         response = self._once(method, url, headers, body, self._auths.get(place))
         if response.status_code != 401:
             return response
@@ -170,6 +175,8 @@ class Transport:
         auth: AuthBase | None,
     ) -> requests.Response:
         proxy = proxy_for(url, self._settings)
+        if proxy is not None:
+            refuse_other_schemes(proxy)
         self._proxy_tries = 0
         while True:
             try:
@@ -193,6 +200,8 @@ class Transport:
         body: Body | None,
         auth: AuthBase | None,
     ) -> requests.Response:
+        # Without its login: requests would send that before it is asked for, and as Latin-1.
+        named = without_login(proxy) if proxy else ""
         with self._translated(url):
             return self._session.request(
                 method,
@@ -200,7 +209,7 @@ class Transport:
                 headers=dict(headers),
                 data=body,
                 auth=auth,
-                proxies={"http": proxy, "https": proxy} if proxy else {},
+                proxies={"http": named, "https": named} if named else {},
                 timeout=self._timeouts,
                 allow_redirects=False,
                 stream=True,
@@ -225,7 +234,7 @@ class Transport:
             return False
         with _told_of_netrc():
             return self._proxy_login.challenged(
-                values, proxy, lambda: self._passwords.for_proxy(proxy)
+                values, proxy, lambda: login_in(proxy) or self._passwords.for_proxy(proxy)
             )
 
     @contextmanager

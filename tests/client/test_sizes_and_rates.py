@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import threading
-from pathlib import Path
 
 import pytest
 from hypothesis import given
@@ -11,10 +10,11 @@ from hypothesis import strategies as st
 
 from bits_server.client.addresses import is_usable, joined, origin_of
 from bits_server.client.bandwidth import PIECE_BYTES, RateLimiter
+from bits_server.client.credentials import Credentials
 from bits_server.client.errors import Stopped
 from bits_server.client.fragment_sizes import LARGEST_BYTES, SMALLEST_BYTES, FragmentSizes
-from bits_server.client.jobs import Settings
-from bits_server.client.proxies import proxy_for, without_login
+from bits_server.client.jobs import JobState, Settings
+from bits_server.client.proxies import login_in, proxy_for, without_login
 from tests.client.conftest import JobMaker, Runner
 
 URL = "https://files.example.test/upload/f.bin"
@@ -174,10 +174,19 @@ def test_the_same_origin_in_other_words() -> None:
         assert origin_of(other) != origin_of(URL)
 
 
-def test_a_key_that_is_not_there_is_told_as_such(
-    make_job: JobMaker, run: Runner, tmp_path: Path
+def test_the_login_of_a_proxy_in_the_environment() -> None:
+    assert login_in("http://c%40rol:s%3Acret@proxy:3128") == Credentials("c@rol", "s:cret")
+    assert login_in("http://carol@proxy:3128") is None
+    assert login_in("http://proxy:3128") is None
+
+
+@pytest.mark.parametrize("scheme", ["socks5", "socks5h", "socks4"])
+def test_a_proxy_that_speaks_no_http_is_told_as_such(
+    bare_environment: pytest.MonkeyPatch, make_job: JobMaker, run: Runner, scheme: str
 ) -> None:
-    job = make_job(URL, client_certificate=str(tmp_path / "missing.pem"))
-    done = run(job)
+    bare_environment.setenv("all_proxy", f"{scheme}://carol:s3cret@127.0.0.1:9")
+    done = run(make_job(URL, proxy=None))
+    assert done.state is JobState.ERROR
     assert done.error is not None
-    assert "certificates or keys" in done.error.text
+    assert done.error.hresult == 0x80072EE6
+    assert f"the proxy {scheme}://127.0.0.1:9 speaks {scheme}" in done.error.text
