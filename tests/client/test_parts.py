@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import io
+import socket
 import threading
+import time
 from dataclasses import replace
 from datetime import UTC, datetime
 
@@ -179,6 +182,23 @@ def test_a_line_that_stalls_is_left_after_a_while() -> None:
                     conversation.create_session()
                 assert caught.value.error.hresult == 0x80072EE2
                 assert conversation.create_session().session_id
+
+
+class _Sized(io.BytesIO):
+    def __len__(self) -> int:
+        return len(self.getbuffer())
+
+
+def test_a_server_that_does_not_read_is_left_after_a_while() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        url = f"http://127.0.0.1:{listener.getsockname()[1]}/f"
+        limits = TimeLimits(connecting=20.0, sending=0.3, answer=20.0)
+        with Transport(Settings(proxy=""), KnownPasswords(), limits=limits) as transport:
+            began = time.monotonic()
+            with pytest.raises(ConnectionBroken) as caught:
+                transport.send("BITS_POST", url, {}, _Sized(bytes(50_000_000)))
+        assert caught.value.error.hresult == 0x80072EE2
+        assert time.monotonic() - began < 15
 
 
 def test_statuses_that_pass_by_themselves() -> None:
