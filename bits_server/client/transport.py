@@ -149,7 +149,8 @@ class Transport:
         with _told_of_netrc():
             for auth in login.attempts(values):
                 if type(auth) is type(tried):
-                    continue  # it has been refused just now
+                    login.refused(auth)  # just now
+                    continue
                 response.close()
                 if body is not None:
                     body.seek(0)
@@ -157,8 +158,9 @@ class Transport:
                 if response.status_code != 401:
                     self._auths[place] = auth
                     return response
+                login.refused(auth)
         response.close()
-        reasons = "; ".join(login.why_not) or "the user or password is wrong"
+        reasons = "; ".join(login.why_not)
         raise Fatal(
             0x80190191,
             f"the server wants somebody to log in, and nobody could: {reasons}",

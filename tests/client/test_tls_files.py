@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import socket
+import ssl
 import subprocess
+import threading
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -70,3 +74,29 @@ def test_a_job_waits_for_whoever_mends_them(make_job: JobMaker, run: Runner, no_
     assert run(make_job(URL.replace("https", "http"), ca_file=str(no_pem))).state is not (
         JobState.ERROR
     ), "which needs none"
+
+
+def test_what_is_wrong_with_a_certificate_of_the_server(
+    make_job: JobMaker, run: Runner, certificate: Certificate
+) -> None:
+    """It is not always the authority."""
+    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    context.load_cert_chain(certificate.certificate, certificate.key)
+
+    def serve() -> None:
+        for _ in range(2):
+            with listener.accept()[0] as line, suppress(OSError):
+                context.wrap_socket(line, server_side=True)
+
+    with socket.create_server(("", 0)) as listener:
+        serving = threading.Thread(target=serve)
+        serving.start()
+        port = listener.getsockname()[1]
+        for host, said in (("localhost", "with --ca"), ("127.0.0.77", "the URL must have")):
+            authority = str(certificate.authority) if host != "localhost" else None
+            done = run(make_job(f"https://{host}:{port}/f", ca_file=authority))
+            assert done.state is JobState.ERROR
+            assert done.error is not None
+            assert done.error.hresult == 0x80072F8F
+            assert said in done.error.text
+        serving.join()

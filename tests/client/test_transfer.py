@@ -387,6 +387,16 @@ class TestReplies:
         assert job.error.hresult == 0x8020001B
 
 
+class OfTickets:
+    """Negotiate, and nobody has a ticket."""
+
+    def ask(self) -> list[str]:
+        return ["Negotiate"]
+
+    def accepts(self, authorization: str, method: str, target: str) -> bool:  # noqa: ARG002
+        return False
+
+
 class TestLogin:
     @pytest.mark.parametrize(
         "challenge",
@@ -434,6 +444,19 @@ class TestLogin:
             assert not [one for one in iis.requests if "authorization" in one.headers]
             named = replace(job, settings=replace(job.settings, auth="basic"))
             assert run(named, passwords=GivenPasswords(ALICE)).state is JobState.TRANSFERRED
+
+    def test_who_has_no_ticket_is_told_so(
+        self, make_job: JobMaker, run: Runner, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+    ) -> None:
+        pytest.importorskip("requests_gssapi", reason="requests-gssapi is not installed")
+        monkeypatch.setenv("KRB5CCNAME", f"FILE:{tmp_path}/none")
+        monkeypatch.setenv("KRB5_CONFIG", "/dev/null")
+        with FakeIis(challenge=OfTickets()) as iis:
+            job = run(make_job(of(iis)))
+        assert job.error is not None
+        assert job.error.hresult == 0x80190191
+        assert "kinit" in job.error.text
+        assert "password" not in job.error.text
 
     def test_nobody_is_asked_for_a_password_that_nobody_wants(
         self, make_job: JobMaker, run: Runner
