@@ -22,7 +22,7 @@ def show(job: Job) -> None:
 
 
 def main(folder: Path, url: str) -> int:
-    queue = Queue(passwords=KnownPasswords(os.environ), environment=os.environ)
+    queue = Queue(passwords=KnownPasswords(os.environ))
     jobs = []
     for file in sorted(path for path in folder.iterdir() if path.is_file()):
         target = f"{url.rstrip('/')}/{quote(file.name)}"

@@ -58,6 +58,7 @@ ONLY_IN = {"tomllib": {"operations.settings_file"}}
 ENVIRONMENT = {"environ", "environb", "getenv", "getenvb", "putenv", "unsetenv"}
 READS_ENVIRONMENT = {
     *("operations.settings_file", "operations.setting_kinds", "cli", "client.command"),
+    "client.job_store",  # where the jobs of this user are: the same for the library and the command
 }
 
 # Everything else of the standard library might touch the disk, the network, the clock or a log.

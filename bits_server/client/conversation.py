@@ -24,6 +24,7 @@ from bits_server.client.transport import Body, Transport
 from bits_server.protocol.packets import UPLOAD_PROTOCOL
 
 METHOD = "BITS_POST"
+_MOST_QUOTED = 100
 _FOR_EVER = 0xFFFFFFFF  # seconds [MC-BUP] 3.1.2.3
 
 
@@ -63,14 +64,14 @@ class Conversation:
         if protocol.lower() != UPLOAD_PROTOCOL:
             raise Fatal(
                 BG_E_CLIENT_SERVER_PROTOCOL_MISMATCH,
-                f"the server wants another protocol, {protocol}",
+                f"the server wants another protocol, {_quoted(protocol)}",
                 context=ErrorContext.REMOTE_FILE,
             )
         host_id = answer.headers.get("BITS-Host-Id", "").strip() or None
         if host_id and not (is_usable(self._url_at(host_id)) and set(host_id).isdisjoint("/?#")):
             raise Fatal(
                 BG_E_INVALID_SERVER_RESPONSE,
-                f"the server names a host that cannot be one, {host_id!r}: see its BITSHostId",
+                f"the server names a host that can be none, {_quoted(host_id)}: see its BITSHostId",
                 context=ErrorContext.REMOTE_FILE,
             )
         timeout = _seconds_of(answer.headers.get("BITS-Host-Id-Fallback-Timeout", "").strip())
@@ -133,6 +134,11 @@ class Conversation:
 
     def _sent(self, kind: str, url: str, fields: Mapping[str, str], body: Body | None) -> Answer:
         return self._transport.send(METHOD, url, {"BITS-Packet-Type": kind, **fields}, body)
+
+
+def _quoted(text: str) -> str:
+    """What a server has made up, for an error's text."""
+    return repr(text if len(text) <= _MOST_QUOTED else f"{text[:_MOST_QUOTED]}…")
 
 
 def _is_ack(answer: Answer) -> bool:

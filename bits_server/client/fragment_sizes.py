@@ -16,8 +16,11 @@ SLOW_SECONDS = 8.0
 class FragmentSizes:
     """``size``: bytes of the next Fragment."""
 
-    def __init__(self, limit: int = LARGEST_BYTES) -> None:
-        """``limit``: bytes, at least ``SMALLEST_BYTES``."""
+    def __init__(self, limit: int = LARGEST_BYTES, rate: int | None = None) -> None:
+        """``limit``: bytes, at least ``SMALLEST_BYTES``; ``rate``: what the line is allowed, in
+        bytes per second."""
+        if rate is not None:
+            limit = min(limit, int(rate * SLOW_SECONDS))
         self._limit = max(SMALLEST_BYTES, min(limit, LARGEST_BYTES))
         self.size = min(FIRST_BYTES, self._limit)
 

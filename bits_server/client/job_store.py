@@ -13,17 +13,21 @@ import fcntl
 import json
 import os
 import sqlite3
-from collections.abc import Callable, Iterator, Mapping
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import closing, contextmanager, suppress
 from datetime import datetime
+from functools import cache, lru_cache
 from pathlib import Path
-from typing import Any, get_type_hints
+from typing import Any, cast, get_type_hints
 
-from bits_server.client.jobs import Job
+from bits_server.client.jobs import Job, JobState
 
 FOLDER_MODE, FILE_MODE = 0o700, 0o600
 _BUSY_SECONDS = 30.0
 _LAYOUT = 1
+_CLAIM_TRIES, _CLAIM_PAUSE_SECONDS = 3, 0.01
+_KEPT_IN_MEMORY = 10_000  # jobs; each takes some KB, and reading its text takes half a millisecond
 _CREATE = """
 create table if not exists jobs (
     id text primary key,
@@ -43,8 +47,9 @@ class StoreUnusable(Exception):
     """The folder cannot be used; the text says why, and what to do."""
 
 
-def default_folder(environment: Mapping[str, str]) -> Path:
-    """BITS_CLIENT_STATE, or bits-client in the XDG state folder."""
+def default_folder(environment: Mapping[str, str] | None = None) -> Path:
+    """BITS_CLIENT_STATE, or bits-client in the XDG state folder. None: that of the process."""
+    environment = os.environ if environment is None else environment
     if named := environment.get("BITS_CLIENT_STATE"):
         return Path(named)
     state = environment.get("XDG_STATE_HOME", "")
@@ -62,14 +67,16 @@ class JobStore:
         try:
             folder.mkdir(mode=FOLDER_MODE, parents=True, exist_ok=True)
             os.close(os.open(self._file, os.O_RDWR | os.O_CREAT, FILE_MODE))
+        except OSError as error:
+            raise self._unusable(error) from error
+        with self._transaction(writes=False) as database:
+            layout = database.execute("pragma user_version").fetchone()[0]
+        if layout > _LAYOUT:
+            raise StoreUnusable(f"{self._file} was made by a newer bits-client")
+        if layout < _LAYOUT:  # else nothing is written: a full disk hides no job
             with self._transaction() as database:
-                layout = database.execute("pragma user_version").fetchone()[0]
-                if layout > _LAYOUT:
-                    raise StoreUnusable(f"{self._file} was made by a newer bits-client")
                 database.execute(_CREATE)
                 database.execute(f"pragma user_version = {_LAYOUT}")
-        except (OSError, sqlite3.Error) as error:
-            raise StoreUnusable(f"the jobs cannot be kept in {folder}: {error}") from error
 
     def add(self, job: Job) -> None:
         """Keep a new job."""
@@ -96,10 +103,14 @@ class JobStore:
         with self._transaction(writes=False) as database:
             return self._read(database, job_id)
 
-    def all(self) -> list[Job]:
-        """Every job, the oldest first."""
+    def all(self, states: Iterable[JobState] = JobState) -> list[Job]:
+        """Every job in one of ``states``, the oldest first."""
+        values = [state.value for state in states]
+        marks = ", ".join("?" * len(values))
         with self._transaction(writes=False) as database:
-            rows = database.execute("select job from jobs order by created, id").fetchall()
+            rows = database.execute(
+                f"select job from jobs where state in ({marks}) order by created, id", values
+            ).fetchall()
         return [_parsed(row[0]) for row in rows]
 
     def remove(self, job_id: str) -> None:
@@ -114,6 +125,13 @@ class JobStore:
         with self._transaction() as database:
             database.execute("update jobs set wanted = ? where id = ?", (wanted, job_id))
 
+    def heard(self, job_id: str, wanted: str) -> None:
+        """What that word wanted is done; another one, which came meanwhile, stays."""
+        with self._transaction() as database:
+            database.execute(
+                "update jobs set wanted = '' where id = ? and wanted = ?", (job_id, wanted)
+            )
+
     def wanted(self, job_id: str) -> str:
         """The word; also for a job that is gone."""
         with self._transaction(writes=False) as database:
@@ -122,15 +140,13 @@ class JobStore:
 
     @contextmanager
     def claim(self, job_id: str) -> Iterator[bool]:
-        """Work on a job alone; False where somebody else does."""
-        fd = os.open(self._lock_path(job_id), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, FILE_MODE)
+        """Work on a job alone; False where somebody else does. Raises StoreUnusable."""
         try:
-            try:
-                fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
-                yield False
-                return
-            yield True
+            fd = os.open(self._lock_path(job_id), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, FILE_MODE)
+        except OSError as error:
+            raise self._unusable(error) from error
+        try:
+            yield _locked(fd)
         finally:
             os.close(fd)
 
@@ -158,18 +174,40 @@ class JobStore:
 
     @contextmanager
     def _transaction(self, *, writes: bool = True) -> Iterator[sqlite3.Connection]:
-        """A connection for each: threads and forks cannot get into each other's way."""
-        connection = sqlite3.connect(self._file, timeout=_BUSY_SECONDS, isolation_level=None)
-        with closing(connection):
-            connection.execute("pragma synchronous = full")
-            connection.execute("begin immediate" if writes else "begin")
-            try:
-                yield connection
-                connection.execute("commit")
-            except BaseException:
-                with suppress(sqlite3.Error):
-                    connection.execute("rollback")
-                raise
+        """A connection for each: threads and forks cannot get into each other's way.
+
+        Raises StoreUnusable, and then nothing has changed.
+        """
+        try:
+            connection = sqlite3.connect(self._file, timeout=_BUSY_SECONDS, isolation_level=None)
+            with closing(connection):
+                connection.execute("pragma synchronous = full")
+                connection.execute("begin immediate" if writes else "begin")
+                try:
+                    yield connection
+                    connection.execute("commit")
+                except BaseException:
+                    with suppress(sqlite3.Error):
+                        connection.execute("rollback")
+                    raise
+        except sqlite3.Error as error:
+            raise self._unusable(error) from error
+
+    def _unusable(self, error: Exception) -> StoreUnusable:
+        reason = error.strerror if isinstance(error, OSError) else error
+        return StoreUnusable(f"the jobs cannot be kept in {self.folder}: {reason}")
+
+
+def _locked(fd: int) -> bool:
+    """Whether the lock is ours now. Who only looks holds it for a moment: that is no refusal."""
+    for left in reversed(range(_CLAIM_TRIES)):
+        try:
+            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            return True
+        except BlockingIOError:
+            if left:
+                time.sleep(_CLAIM_PAUSE_SECONDS)
+    return False
 
 
 def _printed(value: Job) -> str:
@@ -190,6 +228,7 @@ def as_plain(job: Job) -> dict[str, Any]:
     return plain
 
 
+@lru_cache(_KEPT_IN_MEMORY)
 def _parsed(text: str) -> Job:
     job: Job = _value_of(Job, json.loads(text))
     return job
@@ -204,7 +243,7 @@ def _value_of(kind: Any, plain: Any) -> Any:
     if type(None) in options:
         kind = next(each for each in options if each is not type(None))
     if dataclasses.is_dataclass(kind):
-        hints = get_type_hints(kind)
+        hints = _hints_of(cast(type, kind))
         known = {name: value for name, value in plain.items() if name in hints}
         return kind(**{name: _value_of(hints[name], value) for name, value in known.items()})  # type: ignore[operator]
     if kind is datetime:
@@ -212,3 +251,8 @@ def _value_of(kind: Any, plain: Any) -> Any:
     if isinstance(kind, type) and issubclass(kind, enum.Enum):
         return kind(plain)
     return tuple(plain) if isinstance(plain, list) else plain
+
+
+@cache
+def _hints_of(kind: type) -> dict[str, Any]:
+    return get_type_hints(kind)

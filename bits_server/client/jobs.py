@@ -34,12 +34,11 @@ class JobState(Enum):
     def is_runnable(self) -> bool:
         """The queue may work on it, now or after the retry delay. CONNECTING and TRANSFERRING are
         what a process that died has left."""
-        return self in (
-            JobState.QUEUED,
-            JobState.CONNECTING,
-            JobState.TRANSFERRING,
-            JobState.TRANSIENT_ERROR,
-        )
+        return self in RUNNABLE
+
+
+AT_WORK = (JobState.CONNECTING, JobState.TRANSFERRING)
+RUNNABLE = (JobState.QUEUED, *AT_WORK, JobState.TRANSIENT_ERROR)
 
 
 class JobType(Enum):

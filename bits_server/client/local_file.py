@@ -5,8 +5,10 @@ The rule of this file: a byte is sent only of a file whose size and time are tho
 
 from __future__ import annotations
 
+import errno
 import io
 import os
+import stat
 from collections.abc import Callable
 from typing import Self
 
@@ -22,8 +24,12 @@ from bits_server.client.jobs import ErrorContext, LocalFile
 
 
 def describe(path: str) -> LocalFile:
-    """The file as it is now. Raises OSError."""
+    """The file as it is now. Raises OSError, also where it is no regular file."""
     status = os.stat(path)
+    if stat.S_ISDIR(status.st_mode):
+        raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), path)
+    if not stat.S_ISREG(status.st_mode):  # a pipe or a device has neither a size nor an end
+        raise OSError(errno.EINVAL, "is no regular file, whose size is known and stays", path)
     return LocalFile(os.path.abspath(path), status.st_size, status.st_mtime_ns)
 
 
@@ -34,7 +40,8 @@ class OpenFile:
         """Raises Fatal where it is gone, cannot be read, or has changed."""
         self._file = file
         try:
-            self._stream = open(file.path, "rb", buffering=0)  # noqa: SIM115 - closed by close()
+            # Not waiting, for it may have become a pipe; of a regular file it means nothing.
+            self._fd = os.open(file.path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
         except FileNotFoundError:
             raise _fatal(ERROR_FILE_NOT_FOUND, f"{file.path} is not there any more") from None
         except OSError as error:
@@ -44,14 +51,14 @@ class OpenFile:
         try:
             self.check()
         except BaseException:
-            self._stream.close()
+            os.close(self._fd)
             raise
 
     def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._stream.close()
+        os.close(self._fd)
 
     def check(self) -> None:
         """Raise Fatal where the file, or what has its name now, is another."""
@@ -59,11 +66,12 @@ class OpenFile:
             now = os.stat(self._file.path)
         except OSError:
             now = None
-        opened = os.fstat(self._stream.fileno())
-        for status in (now, opened):
-            if status is None or (status.st_size, status.st_mtime_ns) != (
-                self._file.size,
-                self._file.mtime_ns,
+        opened = os.fstat(self._fd)
+        for each in (now, opened):
+            if (
+                each is None
+                or not stat.S_ISREG(each.st_mode)
+                or (each.st_size, each.st_mtime_ns) != (self._file.size, self._file.mtime_ns)
             ):
                 raise _fatal(
                     BG_E_LOCAL_FILE_CHANGED,
@@ -74,7 +82,7 @@ class OpenFile:
         self, first: int, size: int, limiter: JobLimiter, stop: Stop, sent: Callable[[int], None]
     ) -> Fragment:
         """``size`` bytes from ``first`` on. ``sent`` is told how far they were read."""
-        return Fragment(self._stream.fileno(), first, size, limiter, stop, sent, self.check)
+        return Fragment(self._fd, first, size, limiter, stop, sent, self.check)
 
 
 class Fragment(io.RawIOBase):

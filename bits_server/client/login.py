@@ -48,6 +48,15 @@ class Login:
             if scheme in schemes and (made := self._made(scheme)) is not None:
                 yield made
 
+    def refused(self, auth: AuthBase) -> None:
+        """It was tried, and did not help."""
+        if isinstance(auth, (HTTPBasicAuth, HTTPDigestAuth)):
+            reason = "the user or password is wrong"
+        else:
+            reason = "no Kerberos ticket was good for it: see klist, and log in with kinit"
+        if reason not in self.why_not:
+            self.why_not.append(reason)
+
     def _made(self, scheme: str) -> AuthBase | None:
         if scheme == "negotiate":
             return self._negotiate()

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from urllib.parse import urlsplit, urlunsplit
+from urllib.parse import unquote, urlsplit, urlunsplit
 
 from requests.utils import get_environ_proxies, select_proxy, should_bypass_proxies
 
+from bits_server.client.credentials import Credentials
+from bits_server.client.errors import WINHTTP_UNRECOGNIZED_SCHEME, Fatal
 from bits_server.client.jobs import Settings
 
 
@@ -31,3 +33,22 @@ def without_login(proxy: str) -> str:
     """The same for the eyes."""
     parts = urlsplit(proxy)
     return urlunsplit(parts._replace(netloc=parts.netloc.rpartition("@")[2]))
+
+
+def login_in(proxy: str) -> Credentials | None:
+    """The user and password of a URL from the environment, where it has them."""
+    parts = urlsplit(proxy)
+    if parts.username is None or parts.password is None:
+        return None
+    return Credentials(unquote(parts.username), unquote(parts.password))
+
+
+def refuse_other_schemes(proxy: str) -> None:
+    """Raises Fatal."""
+    scheme = urlsplit(proxy).scheme
+    if scheme not in ("http", "https"):
+        raise Fatal(
+            WINHTTP_UNRECOGNIZED_SCHEME,
+            f"the proxy {without_login(proxy)} speaks {scheme}, and only HTTP proxies can be used: "
+            'name one with --proxy, or "none"',
+        )

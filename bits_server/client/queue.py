@@ -1,14 +1,14 @@
 """The queue of one user: jobs are made, worked on by priority, and taken out again.
 
-The rule of this file: whoever changes a job holds its claim. Others leave a word in the store, and
-whoever holds the claim, or takes it next, does what it says.
+The rule of this file: whoever changes a job holds its claim, or leaves a word (``wishes``).
 """
 
 from __future__ import annotations
 
 import os
-import time
 from collections.abc import Callable, Mapping
+from contextlib import suppress
+from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 from threading import Event
@@ -19,14 +19,21 @@ from bits_server.client.bandwidth import RateLimiter, Stop
 from bits_server.client.clock import SYSTEM_CLOCK, Clock
 from bits_server.client.credentials import KnownPasswords, Passwords
 from bits_server.client.job_store import JobNotFound, JobStore, default_folder
-from bits_server.client.jobs import Job, JobState, JobType, Priority, Progress, Settings
+from bits_server.client.jobs import (
+    AT_WORK,
+    Job,
+    JobState,
+    JobType,
+    Priority,
+    Progress,
+    Settings,
+)
 from bits_server.client.local_file import describe
-from bits_server.client.reply import hidden_path, put_in_place
-from bits_server.client.running import Running, run_jobs, run_one
-from bits_server.client.transfer import Transfer
+from bits_server.client.reply import put_in_place
+from bits_server.client.running import Running, run_one
+from bits_server.client.scheduling import Choices, run_jobs
+from bits_server.client.wishes import CANCEL, PRIORITY, SUSPEND, Wishes
 
-SUSPEND, CANCEL = "suspend", "cancel"
-PATIENCE_SECONDS = 30.0  # for whoever works on a job to let go of it
 KEPT_DAYS = 7  # a job that is over stays in the list so long
 
 OnProgress = Callable[[Job], None]
@@ -48,15 +55,18 @@ class Queue:
         environment: Mapping[str, str] | None = None,
         clock: Clock = SYSTEM_CLOCK,
     ) -> None:
-        """``folder``: None is the usual one, by XDG_STATE_HOME of ``environment``.
+        """``folder``: None is that of ``bits-client``, by BITS_CLIENT_STATE and XDG_STATE_HOME of
+        ``environment``; where that is None, too, of the process.
 
         ``passwords``: where credentials come from; None: there are none. ``rate_limit``: bytes per
         second of all jobs together. Raises StoreUnusable.
         """
-        self.store = JobStore(Path(folder) if folder else default_folder(environment or {}))
+        self.store = JobStore(Path(folder) if folder else default_folder(environment))
         self._passwords = passwords or KnownPasswords()
         self._limiter = RateLimiter(rate_limit)
         self._clock = clock
+        self._wishes = Wishes(self.store, self._passwords, clock)
+        self._has_removed_old = False
 
     def create(
         self,
@@ -70,7 +80,8 @@ class Queue:
     ) -> Job:
         """A new job, QUEUED. ``reply``: where the reply of an upload-reply job goes.
 
-        Raises OSError where the file cannot be looked at, ValueError where the URL is none of http
+        Raises OSError where the file cannot be looked at or is no regular file, and where there is
+        no folder for the reply; ValueError where the URL is none of http
         or https, or where it, or that of the proxy, has a user or password in it: both are kept.
         """
         chosen = settings or Settings()
@@ -78,6 +89,8 @@ class Queue:
             raise ValueError("the URL is none of http or https, or has a user in it")
         if "@" in (chosen.proxy or ""):
             raise ValueError("the URL of the proxy has a user in it")
+        if reply is not None:
+            os.stat(os.path.dirname(os.path.abspath(reply)))
         now = self._clock.now()
         local = describe(str(file))
         job = Job(
@@ -99,7 +112,7 @@ class Queue:
 
     def jobs(self) -> list[Job]:
         """All of them, the oldest first, with those that are over."""
-        return self.store.all()
+        return [self._as_it_is(job) for job in self.store.all()]
 
     def job(self, name: str) -> Job:
         """By id, by the beginning of one, or by name. Raises JobNotFound."""
@@ -117,16 +130,15 @@ class Queue:
         """The newest job for the same file and URL that is not over."""
         path = os.path.abspath(file)
         reply_path = None if reply is None else os.path.abspath(reply)
-        for job in reversed(self.jobs()):
-            same = (job.file.path, job.url, job.reply_path) == (path, url, reply_path)
-            if same and not job.state.is_final:
-                return job
+        for job in reversed(self.store.all(state for state in JobState if not state.is_final)):
+            if (job.file.path, job.url, job.reply_path) == (path, url, reply_path):
+                return self._as_it_is(job)
         return None
 
     def suspend(self, job_id: str) -> Job:
         """Stop working on it until ``resume``. Raises JobNotFound, WrongState."""
         _refuse_final(self.store.get(job_id), "suspended")
-        return self._tell(job_id, SUSPEND)
+        return self._wishes.tell(job_id, SUSPEND)
 
     def resume(self, job_id: str) -> Job:
         """Work on it (again), at once; after an error too. Raises JobNotFound, WrongState."""
@@ -147,7 +159,7 @@ class Queue:
     def cancel(self, job_id: str) -> Job:
         """End it, here and on the server. Raises JobNotFound, WrongState."""
         _refuse_final(self.store.get(job_id), "cancelled")
-        return self._tell(job_id, CANCEL)
+        return self._wishes.tell(job_id, CANCEL)
 
     def complete(self, job_id: str) -> Job:
         """Take a TRANSFERRED job out of the queue; its reply gets its name.
@@ -160,22 +172,23 @@ class Queue:
                 return job
             if job.state is not JobState.TRANSFERRED:
                 raise WrongState(f"the job is {job.state.value}, and not yet TRANSFERRED")
-            if job.reply_path is not None and hidden_path(job.reply_path, job.id).exists():
+            if job.reply_path is not None:
                 put_in_place(job.reply_path, job.id)
             return job.changed(self._clock.now(), state=JobState.ACKNOWLEDGED)
 
-        return self.store.change(job_id, completed)
+        with self.store.claim(job_id) as is_ours:
+            if not is_ours:  # somebody cancels it just now, or is not yet done with it
+                raise WrongState("somebody works on the job")
+            return self.store.change(job_id, completed)
 
     def reset(self) -> list[Job]:
         """Cancel every job that is not over."""
         return [self.cancel(job.id) for job in self.jobs() if not job.state.is_final]
 
     def set_priority(self, job_id: str, priority: Priority) -> Job:
-        """Counts from the next time on that somebody begins to work on it."""
-        with self.store.claim(job_id):
-            return self.store.change(
-                job_id, lambda job: job.changed(self._clock.now(), priority=priority)
-            )
+        """Counts at once: whoever works on it begins anew. Raises JobNotFound, WrongState."""
+        _refuse_final(self.store.get(job_id), "changed")
+        return self._wishes.tell(job_id, PRIORITY + priority.name)
 
     def run(
         self,
@@ -183,21 +196,26 @@ class Queue:
         parallel: int = 3,
         forever: bool = False,
         waits: bool = True,
+        completes: bool = False,
         stop: Stop | None = None,
         on_progress: OnProgress | None = None,
     ) -> None:
         """Work through the queue by priority, ``parallel`` jobs at a time, until nothing is left.
 
         ``waits``: for jobs whose retry delay has not passed. ``forever``: for new jobs too.
-        ``on_progress`` is called from other threads.
+        ``completes``: each job as soon as it is TRANSFERRED; where that fails, it stays so.
+        ``on_progress`` is called from other threads; what it raises ends all this. Raises
+        StoreUnusable.
         """
-        run_jobs(
-            self._running(on_progress),
-            parallel=parallel,
-            forever=forever,
-            waits=waits,
-            stop=stop or Event(),
-        )
+
+        def complete(job_id: str) -> None:
+            with suppress(OSError, WrongState):
+                job = self.complete(job_id)
+                if on_progress is not None:
+                    on_progress(job)
+
+        choices = Choices(parallel, waits, forever, complete if completes else None)
+        run_jobs(self._running(on_progress), choices, stop or Event())
 
     def run_job(
         self,
@@ -207,53 +225,28 @@ class Queue:
         stop: Stop | None = None,
         on_progress: OnProgress | None = None,
     ) -> Job:
-        """Work on one job alone, and wait out what passes by itself. Raises JobNotFound."""
+        """Work on one job alone, and wait out what passes by itself.
+
+        Raises JobNotFound, StoreUnusable.
+        """
         return run_one(self._running(on_progress), job_id, waits=waits, stop=stop or Event())
 
     def _running(self, on_progress: OnProgress | None) -> Running:
-        return Running(
-            self.store, self._passwords, self._limiter, self._clock, self.settle, on_progress
-        )
+        settle = self._wishes.settle
+        return Running(self.store, self._passwords, self._limiter, self._clock, settle, on_progress)
 
-    def settle(self, job_id: str) -> Job:
-        """Do what somebody wants of a job. Only under its claim."""
-        wanted = self.store.wanted(job_id)
-        job = self.store.get(job_id)
-        if wanted == SUSPEND and not job.state.is_final and job.state is not JobState.TRANSFERRED:
-            job = job.changed(self._clock.now(), state=JobState.SUSPENDED, next_try=None)
-        elif wanted == CANCEL and not job.state.is_final:
-            job = self._cancelled(job)
-        else:
-            return job
-        self.store.save(job)
-        self.store.want(job_id, "")
-        return job
-
-    def _cancelled(self, job: Job) -> Job:
-        if job.session is not None:
-            Transfer(
-                job, save=lambda _: None, passwords=self._passwords, limiter=self._limiter
-            ).cancel()
-        if job.reply_path is not None:
-            hidden_path(job.reply_path, job.id).unlink(missing_ok=True)
-        return job.changed(self._clock.now(), state=JobState.CANCELLED, session=None)
-
-    def _tell(self, job_id: str, wanted: str) -> Job:
-        """Whoever works on it lets go within a second; where nobody does, it is done here."""
-        self.store.want(job_id, wanted)
-        deadline = time.monotonic() + PATIENCE_SECONDS
-        while True:
-            with self.store.claim(job_id) as is_ours:
-                if is_ours:
-                    return self.settle(job_id)
-            if not self.store.wanted(job_id) or time.monotonic() > deadline:
-                return self.store.get(job_id)
-            Event().wait(0.05)
+    def _as_it_is(self, job: Job) -> Job:
+        """QUEUED, where whoever worked on it died."""
+        is_left = job.state in AT_WORK and not self.store.is_claimed(job.id)
+        return replace(job, state=JobState.QUEUED) if is_left else job
 
     def _remove_old(self) -> None:
+        if self._has_removed_old:
+            return
+        self._has_removed_old = True
         long_ago = self._clock.now() - timedelta(days=KEPT_DAYS)
-        for job in self.jobs():
-            if job.state.is_final and job.modified < long_ago:
+        for job in self.store.all(state for state in JobState if state.is_final):
+            if job.modified < long_ago:
                 self.store.remove(job.id)
 
 

@@ -33,7 +33,15 @@ def hidden_path(reply_path: str, job_id: str) -> Path:
 
 def put_in_place(reply_path: str, job_id: str) -> None:
     """Give the whole reply its name. Raises OSError; the hidden file stays then."""
-    os.replace(hidden_path(reply_path, job_id), reply_path)
+    hidden = hidden_path(reply_path, job_id)
+    if not hidden.exists() and os.path.exists(reply_path):
+        return  # it was done before, and the crash came after it
+    os.replace(hidden, reply_path)
+    folder = os.open(hidden.parent, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(folder)
+    finally:
+        os.close(folder)
 
 
 # (bytes there, bytes in all or None, what says that it is the same reply)

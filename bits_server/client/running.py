@@ -1,4 +1,4 @@
-"""Working on jobs: one, or several at a time by their priority.
+"""Working on one job: the attempts, and who may interrupt them.
 
 The rule of this file: a job is worked on by one thread of one process, which holds its claim, and
 looks once or twice a second whether somebody wants it to stop.
@@ -13,11 +13,12 @@ from dataclasses import dataclass
 from bits_server.client.bandwidth import RateLimiter, Stop
 from bits_server.client.clock import Clock
 from bits_server.client.credentials import Passwords
-from bits_server.client.job_store import JobNotFound, JobStore
-from bits_server.client.jobs import Job, JobState
+from bits_server.client.job_store import JobStore, StoreUnusable
+from bits_server.client.jobs import AT_WORK, Job, JobState, Priority
 from bits_server.client.transfer import Transfer
 
 LOOK_SECONDS = 0.4
+GRACE_SECONDS = 2.0  # for an answer that is on its way, before the connection is cut
 
 
 @dataclass(frozen=True)
@@ -32,7 +33,7 @@ class Running:
     on_progress: Callable[[Job], None] | None = None
 
     def attempt(self, job_id: str, stop: Stop) -> Job | None:
-        """One attempt; None where another process is at it. Raises JobNotFound."""
+        """One attempt; None where another process is at it. Raises JobNotFound, StoreUnusable."""
         with self.store.claim(job_id) as is_ours:
             if not is_ours:
                 return None
@@ -41,28 +42,56 @@ class Running:
                 self._transfer(job, stop)
             return self.settle(job_id)
 
+    def yields(self, job: Job) -> bool:
+        """Whether it is of low priority, and somebody works on one that is not."""
+        if job.priority is not Priority.LOW:
+            return False
+        at_work = self.store.all(AT_WORK)
+        return any(
+            other.priority < Priority.LOW and self.store.is_claimed(other.id)
+            for other in at_work
+            if other.id != job.id
+        )
+
+    def seconds_to_wait(self, job: Job) -> float:
+        """For the retry delay; no longer than that where the clock was set back."""
+        if job.state is not JobState.TRANSIENT_ERROR or job.next_try is None:
+            return 0.0
+        left = (job.next_try - self.clock.now()).total_seconds()
+        return max(0.0, min(left, (job.next_try - job.modified).total_seconds()))
+
     def _transfer(self, job: Job, stop: Stop) -> None:
         halt, is_over = threading.Event(), threading.Event()
-        watcher = threading.Thread(target=self._watch, args=(job.id, stop, halt, is_over))
+        transfer = Transfer(
+            job,
+            save=self._keep,
+            passwords=self.passwords,
+            limiter=self.limiter,
+            clock=self.clock,
+            on_sent=self.on_progress,
+        )
+
+        def watch() -> None:
+            while not is_over.wait(LOOK_SECONDS):
+                if stop.is_set() or self._is_unwanted(job):
+                    halt.set()
+                    if not is_over.wait(GRACE_SECONDS):
+                        transfer.cut_lines()
+                    return
+
+        watcher = threading.Thread(target=watch)
         watcher.start()
         try:
-            Transfer(
-                job,
-                save=self._keep,
-                passwords=self.passwords,
-                limiter=self.limiter,
-                clock=self.clock,
-                on_sent=self.on_progress,
-            ).run(halt)
+            transfer.run(halt)
         finally:
             is_over.set()
             watcher.join()
 
-    def _watch(self, job_id: str, stop: Stop, halt: threading.Event, over: threading.Event) -> None:
-        while not over.wait(LOOK_SECONDS):
-            if stop.is_set() or self.store.wanted(job_id):
-                halt.set()
-                return
+    def _is_unwanted(self, job: Job) -> bool:
+        try:
+            return bool(self.store.wanted(job.id)) or self.yields(job)
+        except StoreUnusable:
+            return False  # whoever works on the job finds out by himself
 
     def _keep(self, job: Job) -> None:
         self.store.save(job)
@@ -73,80 +102,25 @@ class Running:
 def run_one(running: Running, job_id: str, *, waits: bool, stop: Stop) -> Job:
     """Until the job is TRANSFERRED, waits for somebody, or is to stop."""
     while True:
+        job = running.store.get(job_id)
+        while job.state.is_runnable and running.yields(job):
+            if stop.is_set() or stop.wait(LOOK_SECONDS):
+                return job
+            job = running.store.get(job_id)
         done = running.attempt(job_id, stop)
         job = done or running.store.get(job_id)
-        while job.state.is_runnable and waits:
+        while job.state.is_runnable:
+            if not waits and (done is None or job.state is JobState.TRANSIENT_ERROR):
+                return job
             pause = (
-                LOOK_SECONDS if done is None else min(LOOK_SECONDS, _seconds_to_wait(running, job))
+                LOOK_SECONDS if done is None else min(LOOK_SECONDS, running.seconds_to_wait(job))
             )
             if stop.is_set() or stop.wait(pause):
                 return job
             job = running.store.get(job_id)
             if running.on_progress is not None:
                 running.on_progress(job)
-            if running.store.wanted(job_id) or not _seconds_to_wait(running, job):
+            if running.store.wanted(job_id) or not running.seconds_to_wait(job):
                 break
         else:
             return job
-
-
-def run_jobs(running: Running, *, parallel: int, forever: bool, waits: bool, stop: Stop) -> None:
-    """The queue, by priority; the oldest job first among equals."""
-    at_work: dict[str, _Worker] = {}
-    tried: set[str] = set()
-    while not stop.is_set():
-        for job_id in [each for each, worker in at_work.items() if not worker.is_alive()]:
-            at_work.pop(job_id).join()
-        jobs = [job for job in running.store.all() if job.state.is_runnable]
-        if not waits:
-            jobs = [job for job in jobs if job.id not in tried or job.id in at_work]
-        due = sorted(
-            (job for job in jobs if job.id not in at_work and not _seconds_to_wait(running, job)),
-            key=lambda job: (job.priority, job.created),
-        )
-        for job in due:
-            if len(at_work) < parallel:
-                if not running.store.is_claimed(job.id):
-                    tried.add(job.id)
-                    at_work[job.id] = _Worker(running, job)
-                    at_work[job.id].start()
-            else:
-                _give_way(at_work, job)
-                break
-        if not at_work and not forever and not [job for job in jobs if waits or job in due]:
-            return
-        stop.wait(LOOK_SECONDS / 4)
-    for worker in at_work.values():
-        worker.stop.set()
-    for worker in at_work.values():
-        worker.join()
-
-
-class _Worker(threading.Thread):
-    """One attempt at one job."""
-
-    def __init__(self, running: Running, job: Job) -> None:
-        super().__init__(name=f"job {job.id}")
-        self.stop = threading.Event()
-        self.priority = job.priority
-        self._running = running
-        self._job_id = job.id
-
-    def run(self) -> None:
-        try:
-            self._running.attempt(self._job_id, self.stop)
-        except JobNotFound:
-            pass  # somebody has removed it
-
-
-def _give_way(at_work: dict[str, _Worker], job: Job) -> None:
-    """Somebody of a higher priority waits: the least important job stops, and is QUEUED."""
-    least = max(at_work.values(), key=lambda worker: worker.priority)
-    if least.priority > job.priority:
-        least.stop.set()
-
-
-def _seconds_to_wait(running: Running, job: Job) -> float:
-    if job.state is not JobState.TRANSIENT_ERROR or job.next_try is None:
-        return 0.0
-    return max(0.0, (job.next_try - running.clock.now()).total_seconds())

@@ -68,7 +68,7 @@ class Transfer:
         self._limiter = limiter.for_job(job)
         self._transport = Transport(job.settings, passwords)
         self._conversation = Conversation(self._transport, job.url)
-        self._sizes = FragmentSizes(job.settings.fragment_size_limit)
+        self._sizes = FragmentSizes(job.settings.fragment_size_limit, self._limiter.rate)
         self._headway = Headway()
         self._on_sent = on_sent
         self._shown_at = self._saved_at = float("-inf")
@@ -76,7 +76,7 @@ class Transfer:
 
     def run(self, stop: Stop) -> Job:
         """To TRANSFERRED, ERROR, TRANSIENT_ERROR (with ``next_try``), or QUEUED once more where
-        ``stop`` was set. Raises only for errors in the program.
+        ``stop`` was set. Raises what ``save`` raises, and errors in the program.
         """
         with self._transport:
             try:
@@ -84,18 +84,15 @@ class Transfer:
             except Stopped:
                 self._update(state=JobState.QUEUED)
             except TransferFailed as failure:
-                self._fail(failure)
+                if failure.is_transient and stop.is_set():  # the line was cut, or would have been
+                    self._update(state=JobState.QUEUED)
+                else:
+                    self._fail(failure)
         return self.job
 
-    def cancel(self) -> None:
-        """Tell the server that the session is not wanted any more, if it can be reached now."""
-        with self._transport:
-            if self.job.session is None:
-                return
-            try:
-                self._conversation.cancel_session(self.job.session)
-            except (TransferFailed, SessionLost):
-                pass  # it removes the session by itself, in time
+    def cut_lines(self) -> None:
+        """From another thread, once ``stop`` is set: wait for no answer any more."""
+        self._transport.cut_lines()
 
     def _attempt(self, stop: Stop) -> None:
         with OpenFile(self.job.file) as file:
@@ -160,6 +157,8 @@ class Transfer:
                 if retried and self.job.progress.transferred <= before:
                     raise
                 retried = True
+                if stop.is_set():
+                    raise Stopped from None
                 self._conversation.ping(self.job.session)
 
     def _send_next(self, file: OpenFile, stop: Stop) -> None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from contextlib import closing, contextmanager
+from dataclasses import dataclass
 from typing import Protocol
 from urllib.parse import urlsplit
 
@@ -24,16 +25,28 @@ from bits_server.client.errors import (
 )
 from bits_server.client.jobs import ErrorContext, Settings
 from bits_server.client.login import SCHEMES, Login
-from bits_server.client.proxies import proxy_for
+from bits_server.client.open_lines import OpenLines
+from bits_server.client.proxies import login_in, proxy_for, refuse_other_schemes, without_login
 from bits_server.client.proxy_login import ProxyLogin, challenges_of
+from bits_server.client.tls_files import check_tls_files
 from bits_server.client.transport_failures import failure_of
 from bits_server.client.whole_heads import WholeHeads
 from bits_server.version import VERSION
 
-REQUEST_SECONDS = 120.0  # [MC-BUP] 3.1.2.1; for each piece that is sent
-RESPONSE_SECONDS = 300.0  # [MC-BUP] 3.1.2.2
 MOST_OF_A_BODY = 1 << 16
 BLOCK_BYTES = 1 << 20  # read from the file and sent at once; 16 KiB cost twice the processor time
+
+
+@dataclass(frozen=True)
+class TimeLimits:
+    """In seconds. ``sending``: for each piece; ``answer``: for what comes of it next."""
+
+    connecting: float = 30.0
+    sending: float = 120.0  # [MC-BUP] 3.1.2.1
+    answer: float = 300.0  # [MC-BUP] 3.1.2.2
+
+
+USUAL_LIMITS = TimeLimits()
 
 
 class Body(Protocol):
@@ -50,26 +63,24 @@ class Transport:
     """The connections of one job. ``with Transport(...) as transport: ...``"""
 
     def __init__(
-        self,
-        settings: Settings,
-        passwords: Passwords,
-        *,
-        timeouts: tuple[float, float] = (REQUEST_SECONDS, RESPONSE_SECONDS),
+        self, settings: Settings, passwords: Passwords, *, limits: TimeLimits = USUAL_LIMITS
     ) -> None:
         self._settings = settings
         self._passwords = passwords
-        self._timeouts = timeouts
+        self._timeouts = (limits.connecting, limits.answer)
+        self._lines = OpenLines(limits.sending)
         self._auths: dict[Origin, AuthBase] = {}
         self._trusted: set[Origin] = set()
         self._proxy_login = ProxyLogin()
         self._proxy_tries = 0
+        self._has_checked_files = False
         self._session = requests.Session()
         self._session.trust_env = False
         self._session.headers = requests.structures.CaseInsensitiveDict(
             {"User-Agent": f"bits-client/{VERSION}", "Accept": "*/*", "Accept-Encoding": "identity"}
         )
         for prefix in ("http://", "https://"):
-            self._session.mount(prefix, WholeHeads(BLOCK_BYTES, self._proxy_login))
+            self._session.mount(prefix, WholeHeads(BLOCK_BYTES, self._proxy_login, self._lines))
         self._session.verify = settings.ca_file or True
         if settings.client_certificate:
             certificate, key = settings.client_certificate, settings.client_key
@@ -83,6 +94,10 @@ class Transport:
 
     def close(self) -> None:
         self._session.close()
+
+    def cut_lines(self) -> None:
+        """From any thread: nothing more is sent or received. Not to be used any more then."""
+        self._lines.cut()
 
     def trust(self, url: str) -> None:
         """What answers there may be told user and password; nobody else is."""
@@ -121,6 +136,9 @@ class Transport:
         self, method: str, url: str, headers: Mapping[str, str], body: Body | None
     ) -> requests.Response:
         place = origin_of(url)
+        if place[0] == "https" and not self._has_checked_files:
+            check_tls_files(self._settings)
+            self._has_checked_files = True
         response = self._once(method, url, headers, body, self._auths.get(place))
         if response.status_code != 401:
             return response
@@ -131,7 +149,8 @@ class Transport:
         with _told_of_netrc():
             for auth in login.attempts(values):
                 if type(auth) is type(tried):
-                    continue  # it has been refused just now
+                    login.refused(auth)  # just now
+                    continue
                 response.close()
                 if body is not None:
                     body.seek(0)
@@ -139,8 +158,9 @@ class Transport:
                 if response.status_code != 401:
                     self._auths[place] = auth
                     return response
+                login.refused(auth)
         response.close()
-        reasons = "; ".join(login.why_not) or "the user or password is wrong"
+        reasons = "; ".join(login.why_not)
         raise Fatal(
             0x80190191,
             f"the server wants somebody to log in, and nobody could: {reasons}",
@@ -157,6 +177,8 @@ class Transport:
         auth: AuthBase | None,
     ) -> requests.Response:
         proxy = proxy_for(url, self._settings)
+        if proxy is not None:
+            refuse_other_schemes(proxy)
         self._proxy_tries = 0
         while True:
             try:
@@ -180,6 +202,8 @@ class Transport:
         body: Body | None,
         auth: AuthBase | None,
     ) -> requests.Response:
+        # Without its login: requests would send that before it is asked for, and as Latin-1.
+        named = without_login(proxy) if proxy else ""
         with self._translated(url):
             return self._session.request(
                 method,
@@ -187,7 +211,7 @@ class Transport:
                 headers=dict(headers),
                 data=body,
                 auth=auth,
-                proxies={"http": proxy, "https": proxy} if proxy else {},
+                proxies={"http": named, "https": named} if named else {},
                 timeout=self._timeouts,
                 allow_redirects=False,
                 stream=True,
@@ -212,7 +236,7 @@ class Transport:
             return False
         with _told_of_netrc():
             return self._proxy_login.challenged(
-                values, proxy, lambda: self._passwords.for_proxy(proxy)
+                values, proxy, lambda: login_in(proxy) or self._passwords.for_proxy(proxy)
             )
 
     @contextmanager

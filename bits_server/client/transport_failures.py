@@ -48,6 +48,14 @@ _KINDS: list[tuple[tuple[type[BaseException], ...], int, str]] = [
     ),
     ((ssl.SSLError,), WINHTTP_SECURE_FAILURE, "TLS could not be agreed on"),
 ]
+_NAME_AUTHORITY = "name the authority that signed it with --ca"
+# By OpenSSL's X509_V_ERR_*.
+_REMEDIES = {
+    9: "see whether the clock is right",
+    10: "it has to be renewed, or the clock is wrong",
+    62: "the URL must have the name that stands in the certificate",
+    64: "the URL must have the address, or a name, that stands in the certificate",
+}
 _TUNNEL = re.compile(r"Tunnel connection failed: ([0-9]{3})")
 _NO_URL = (requests.exceptions.InvalidURL, requests.exceptions.InvalidSchema)
 
@@ -68,8 +76,8 @@ def failure_of(error: BaseException, url: str, proxy: str | None) -> Exception:
         if isinstance(cause, ssl.SSLCertVerificationError):
             return Fatal(
                 WINHTTP_SECURE_FAILURE,
-                f"the certificate of {host} is not trusted: {cause.verify_message}; name the "
-                "authority that signed it with --ca",
+                f"the certificate of {host} is not trusted: {cause.verify_message}; "
+                f"{_REMEDIES.get(cause.verify_code, _NAME_AUTHORITY)}",
             )
     for kinds, hresult, text in _KINDS:
         if any(isinstance(cause, kinds) for cause in causes):

@@ -13,6 +13,7 @@ from requests.adapters import HTTPAdapter
 from urllib3.connection import HTTPConnection, HTTPSConnection
 from urllib3.connectionpool import HTTPConnectionPool, HTTPSConnectionPool
 
+from bits_server.client.open_lines import OpenLines
 from bits_server.client.proxy_login import ProxyLogin
 
 
@@ -48,14 +49,23 @@ class _Response(http.client.HTTPResponse):
 
 class _Connection(HTTPConnection):
     response_class = _Response
+    lines: OpenLines
+
+    def connect(self) -> None:
+        super().connect()
+        self.lines.opened(self.sock)
+
+    def request(self, *arguments: Any, **keys: Any) -> None:
+        if self.sock is not None:
+            self.lines.begins(self.sock)
+        super().request(*arguments, **keys)
 
 
-class _TlsConnection(HTTPSConnection):
-    response_class = _Response
+class _TlsConnection(_Connection, HTTPSConnection):
+    pass
 
 
 class _Pool(HTTPConnectionPool):
-    ConnectionCls = _Connection
     login: ProxyLogin
 
     def urlopen(  # type: ignore[override] # as requests calls it
@@ -68,7 +78,6 @@ class _Pool(HTTPConnectionPool):
 
 
 class _TlsPool(HTTPSConnectionPool):
-    ConnectionCls = _TlsConnection
     login: ProxyLogin
 
     def _prepare_proxy(self, conn: Any) -> None:
@@ -79,16 +88,17 @@ class _TlsPool(HTTPSConnectionPool):
 
 
 class WholeHeads(HTTPAdapter):
-    """For ``Session.mount``; it sends a body in blocks of ``block_bytes``, and logs in at a proxy
-    with what ``login`` has."""
+    """For ``Session.mount``; it sends a body in blocks of ``block_bytes``, logs in at a proxy with
+    what ``login`` has, and tells ``lines`` of each connection."""
 
-    def __init__(self, block_bytes: int, login: ProxyLogin) -> None:
+    def __init__(self, block_bytes: int, login: ProxyLogin, lines: OpenLines) -> None:
         self._block_bytes = block_bytes
-        own = {"login": login}
-        self._pools = {
-            "http": type("Pool", (_Pool,), own),
-            "https": type("TlsPool", (_TlsPool,), own),
-        }
+
+        def pool(kind: type, connection: type) -> type:
+            made = type(connection.__name__, (connection,), {"lines": lines})
+            return type(kind.__name__, (kind,), {"login": login, "ConnectionCls": made})
+
+        self._pools = {"http": pool(_Pool, _Connection), "https": pool(_TlsPool, _TlsConnection)}
         super().__init__()
 
     def init_poolmanager(self, *arguments: Any, **keys: Any) -> None:

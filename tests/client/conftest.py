@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import subprocess
+import sys
 import threading
 from collections.abc import Callable
 from dataclasses import replace
@@ -21,6 +23,8 @@ from bits_server.client.transfer import Transfer
 
 JobMaker = Callable[..., Job]
 Runner = Callable[..., Job]
+Command = Callable[..., subprocess.CompletedProcess[str]]
+PROGRAM = [sys.executable, "-m", "bits_server.client"]
 
 
 class GivenPasswords:
@@ -97,5 +101,29 @@ def run() -> Runner:
         done = transfer.run(stop or threading.Event())
         assert kept[-1] == done
         return done
+
+    return run
+
+
+@pytest.fixture
+def environment(tmp_path: Path) -> dict[str, str]:
+    return {
+        **{name: value for name, value in os.environ.items() if "proxy" not in name.lower()},
+        "BITS_CLIENT_STATE": str(tmp_path / "state"),
+        "HOME": str(tmp_path),
+    }
+
+
+@pytest.fixture
+def bits_client(environment: dict[str, str]) -> Command:
+    def run(*arguments: object, **changes: str) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            [*PROGRAM, *map(str, arguments)],
+            capture_output=True,
+            text=True,
+            env={**environment, **changes},
+            stdin=subprocess.DEVNULL,
+            timeout=60,
+        )
 
     return run

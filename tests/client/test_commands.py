@@ -2,55 +2,22 @@
 
 from __future__ import annotations
 
-import errno
-import fcntl
 import json
 import os
-import pty
 import re
-import select
 import signal
-import struct
 import subprocess
-import sys
-import termios
-from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from tests.client.conftest import PROGRAM, Command
 from tests.support.challenges import BasicChallenge
 from tests.support.fake_iis import FakeIis
 from tests.support.faults import Fault
 from tests.support.waiting import wait_until
-
-Command = Callable[..., subprocess.CompletedProcess[str]]
-PROGRAM = [sys.executable, "-m", "bits_server.client"]
-
-
-@pytest.fixture
-def environment(tmp_path: Path) -> dict[str, str]:
-    return {
-        **{name: value for name, value in os.environ.items() if "proxy" not in name.lower()},
-        "BITS_CLIENT_STATE": str(tmp_path / "state"),
-        "HOME": str(tmp_path),
-    }
-
-
-@pytest.fixture
-def bits_client(environment: dict[str, str]) -> Command:
-    def run(*arguments: object, **changes: str) -> subprocess.CompletedProcess[str]:
-        return subprocess.run(
-            [*PROGRAM, *map(str, arguments)],
-            capture_output=True,
-            text=True,
-            env={**environment, **changes},
-            stdin=subprocess.DEVNULL,
-            timeout=60,
-        )
-
-    return run
 
 
 @pytest.fixture
@@ -183,6 +150,56 @@ class TestTheQueue:
         assert bits_client("reset", "--yes").stdout == "1 jobs cancelled\n"
         assert [job["state"] for job in jobs_of(bits_client)] == ["CANCELLED"]
 
+    def test_run_as_a_service_completes_what_is_there(
+        self, bits_client: Command, environment: dict[str, str], file: Path
+    ) -> None:
+        def state() -> str:
+            return str(jobs_of(bits_client)[0]["state"])
+
+        with FakeIis() as iis:
+            bits_client("create", file, url_of(iis))
+            service = subprocess.Popen(
+                [*PROGRAM, "run", "--forever", "--complete"],
+                env=environment,
+                stderr=subprocess.PIPE,
+                text=True,
+            )
+            try:
+                wait_until(lambda: state() == "ACKNOWLEDGED")
+            finally:
+                service.send_signal(signal.SIGTERM)
+                said = service.communicate(timeout=30)[1]
+            assert service.returncode == 0
+            assert "ACKNOWLEDGED  local.bin" in said
+
+    def test_a_reply_that_cannot_get_its_name(
+        self, bits_client: Command, file: Path, tmp_path: Path
+    ) -> None:
+        place = tmp_path / "reply"
+        with FakeIis(reply=b"a reply") as iis:
+            bits_client("create", file, url_of(iis), "--reply", place)
+            place.mkdir()
+            failed = bits_client("run", "--complete")
+        assert failed.returncode == 1
+        assert "directory" in failed.stderr
+        assert "Traceback" not in failed.stderr
+        assert jobs_of(bits_client)[0]["state"] == "TRANSFERRED"
+        place.rmdir()
+        assert bits_client("run", "--complete").returncode == 0
+        assert place.read_bytes() == b"a reply"
+
+    def test_run_and_reset_for_scripts(self, bits_client: Command, file: Path) -> None:
+        with FakeIis() as iis:
+            job_id = bits_client("create", file, url_of(iis)).stdout.strip()
+            done = bits_client("run", "--json")
+        assert done.stderr == ""
+        assert [(job["id"], job["state"]) for job in json.loads(done.stdout)] == [
+            (job_id, "TRANSFERRED")
+        ]
+        (job,) = json.loads(bits_client("reset", "--yes", "--json").stdout)
+        assert (job["id"], job["state"]) == (job_id, "CANCELLED")
+        assert json.loads(bits_client("run", "--json").stdout) == []
+
     def test_a_job_that_is_not_there(self, bits_client: Command) -> None:
         done = bits_client("info", "nobody")
         assert done.returncode == 1
@@ -211,6 +228,52 @@ def test_a_wrong_word_ends_with_2_and_says_what_to_write(
     assert done.returncode == 2
     assert said in " ".join(done.stderr.split())
     assert jobs_of(bits_client) == []
+
+
+@pytest.mark.parametrize("command", ["transfer", "create"])
+def test_what_cannot_go_up_is_told_before_anything_is_sent(
+    bits_client: Command, file: Path, tmp_path: Path, command: str
+) -> None:
+    with FakeIis() as iis:
+        pipe = tmp_path / "pipe"
+        os.mkfifo(pipe)
+        for path, options, said in (
+            (pipe, [], f"{pipe}: is no regular file"),
+            ("/dev/zero", [], "/dev/zero: is no regular file"),
+            (file, ["--reply", tmp_path / "missing" / "reply"], "missing: No such file"),
+        ):
+            done = bits_client(command, path, url_of(iis), *options)
+            assert done.returncode == 1
+            assert said in done.stderr
+            assert "Traceback" not in done.stderr
+        assert iis.requests == []
+    assert jobs_of(bits_client) == []
+
+
+def test_a_disk_that_gets_full_on_the_way_is_told_and_nothing_is_lost(
+    bits_client: Command, file: Path, small_disk: Path
+) -> None:
+    """That of the jobs, which need to be written down."""
+    state = {"BITS_CLIENT_STATE": str(small_disk / "state")}
+    filled = small_disk / "filled"
+
+    def fill() -> None:
+        with suppress(OSError), open(filled, "wb", 0) as stream:
+            while True:
+                stream.write(bytes(1 << 10))
+
+    with FakeIis() as iis:
+        iis.script("Fragment", None, Fault(before=fill))
+        arguments = ["transfer", file, url_of(iis), "--fragment-size-limit", "100kB"]
+        full = bits_client(*arguments, **state)
+        assert full.returncode == 3
+        assert "database or disk is full" in full.stderr
+        assert "Traceback" not in full.stderr
+        assert "local.bin" in bits_client("list", **state).stdout
+        filled.unlink()
+        assert bits_client(*arguments, **state).returncode == 0
+        assert iis.files == {"/upload/f.bin": file.read_bytes()}
+        assert iis.count("Create-Session") == 1
 
 
 class TestPasswords:
@@ -246,68 +309,3 @@ class TestPasswords:
             assert f"chmod 600 {netrc}" in refused.stderr
             netrc.chmod(0o600)
             assert bits_client("transfer", file, url_of(iis)).returncode == 0
-
-    def test_asked_for_at_a_terminal_and_not_shown(
-        self, environment: dict[str, str], file: Path
-    ) -> None:
-        with FakeIis(challenge=BasicChallenge("alice", "Passw0rd")) as iis:
-            code, shown = at_a_terminal(
-                ["transfer", str(file), url_of(iis)],
-                environment,
-                80,
-                {"User for 127.0.0.1": "alice", "Password of alice": "Passw0rd"},
-            )
-        assert code == 0, shown
-        assert "Passw0rd" not in shown
-
-
-def at_a_terminal(
-    arguments: list[str],
-    environment: dict[str, str],
-    columns: int,
-    answers: dict[str, str] | None = None,
-) -> tuple[int, str]:
-    """How it ends and what is seen. ``answers``: what is typed at which question."""
-    ours, theirs = pty.openpty()
-    fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", 24, columns, 0, 0))
-    process = subprocess.Popen(
-        [*PROGRAM, *arguments],
-        stdin=theirs,
-        stdout=theirs,
-        stderr=theirs,
-        env={**environment, "TERM": "xterm"},
-    )
-    os.close(theirs)
-    shown, left = "", dict(answers or {})
-    try:
-        while select.select([ours], [], [], 30)[0]:
-            try:
-                block = os.read(ours, 1 << 16)
-            except OSError as error:
-                if error.errno != errno.EIO:  # the terminal was closed
-                    raise
-                break
-            shown += block.decode()
-            for question in [each for each in left if each in shown]:
-                os.write(ours, f"{left.pop(question)}\n".encode())
-        return process.wait(30), shown
-    finally:
-        process.kill()
-        process.wait()
-        os.close(ours)
-
-
-@pytest.mark.parametrize("columns", [40, 120])
-def test_the_bar_fits_into_the_terminal(
-    environment: dict[str, str], file: Path, columns: int
-) -> None:
-    with FakeIis() as iis:
-        arguments = ["transfer", str(file), url_of(iis), "--limit", "400kB"]
-        code, shown = at_a_terminal(arguments, environment, columns)
-    assert code == 0, shown
-    lines = [line for line in re.split(r"[\r\n]+", shown) if line.strip()]
-    bars = [line for line in lines if "local.bin" in line]
-    assert len(bars) > 3, "it moves"
-    assert max(len(re.sub(r"\x1b\[[0-9;]*[A-Za-z]", "", line)) for line in lines) <= columns
-    assert re.search(r"100%.*400k/400k", bars[-1])
-    assert columns == 40 or re.search(r"\d+:\d+<\d+:\d+, +[\d.]+k?B/s", bars[-2])

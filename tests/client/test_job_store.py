@@ -7,6 +7,9 @@ import sqlite3
 import stat
 import subprocess
 import sys
+import threading
+from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -70,7 +73,11 @@ def any_job(**changes: Any) -> Job:
 
 
 @given(JOBS)
-@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=40)
+@settings(
+    suppress_health_check=[HealthCheck.function_scoped_fixture],
+    max_examples=40,
+    deadline=None,  # each waits for the disk several times
+)
 def test_what_is_saved_is_read_again(tmp_path: Path, job: Job) -> None:
     store = JobStore(tmp_path)
     store.remove(job.id)
@@ -158,8 +165,75 @@ def test_a_claim_is_for_one_process_and_ends_with_it(tmp_path: Path) -> None:
     assert not store.is_claimed("{A}")
 
 
+def test_a_word_is_taken_back_by_who_did_it_and_a_later_one_stays(tmp_path: Path) -> None:
+    store = JobStore(tmp_path)
+    store.add(any_job())
+    store.want("{A}", "suspend")
+    store.want("{A}", "cancel")
+    store.heard("{A}", "suspend")
+    assert store.wanted("{A}") == "cancel"
+    store.heard("{A}", "cancel")
+    assert store.wanted("{A}") == ""
+
+
+def test_jobs_of_some_states(tmp_path: Path) -> None:
+    store = JobStore(tmp_path)
+    for state in JobState:
+        store.add(any_job(id=f"{{{state.value}}}", state=state))
+    assert len(store.all()) == len(JobState)
+    some = (JobState.ERROR, JobState.QUEUED)
+    assert {job.state for job in store.all(some)} == set(some)
+    assert store.all(()) == []
+
+
+def test_who_only_looks_refuses_nobody_a_claim(tmp_path: Path) -> None:
+    store = JobStore(tmp_path)
+    store.add(any_job())
+    is_over = threading.Event()
+
+    def look() -> None:
+        while not is_over.is_set():
+            store.is_claimed("{A}")
+
+    looking = threading.Thread(target=look)
+    looking.start()
+    try:
+        for _ in range(300):
+            with store.claim("{A}") as is_ours:
+                assert is_ours
+    finally:
+        is_over.set()
+        looking.join()
+
+
+def test_a_full_disk_hides_no_job_and_loses_none(small_disk: Path) -> None:
+    store = JobStore(small_disk / "state")
+    store.add(any_job())
+    filled = small_disk / "filled"
+    with suppress(OSError), open(filled, "wb", 0) as file:
+        while True:
+            file.write(bytes(1 << 10))
+    again = JobStore(small_disk / "state")
+    assert len(again.all()) == 1
+    changes: list[Callable[[], None]] = [
+        lambda: again.save(any_job(name="other")),
+        lambda: again.add(any_job(id="{B}")),
+        lambda: again.want("{A}", "suspend"),
+    ]
+    for change in changes:
+        with pytest.raises(StoreUnusable, match="full"):
+            change()
+    filled.unlink()
+    assert [job.name for job in again.all()] == ["name"]
+    again.save(any_job(name="other"))
+    assert again.get("{A}").name == "other"
+
+
 def test_the_usual_folder(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HOME", "/home/alice")
+    monkeypatch.delenv("BITS_CLIENT_STATE", raising=False)
+    monkeypatch.setenv("XDG_STATE_HOME", "/of-the-process")
+    assert default_folder() == Path("/of-the-process/bits-client")
     assert default_folder({}) == Path("/home/alice/.local/state/bits-client")
     assert default_folder({"XDG_STATE_HOME": "/x"}) == Path("/x/bits-client")
     assert default_folder({"XDG_STATE_HOME": "relative"}) == default_folder({})

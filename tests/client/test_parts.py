@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import io
+import socket
 import threading
+import time
 from dataclasses import replace
 from datetime import UTC, datetime
 
@@ -20,10 +23,10 @@ from bits_server.client.fragment_sizes import (
     SMALLEST_BYTES,
     FragmentSizes,
 )
-from bits_server.client.jobs import Job, JobType, LocalFile, Priority, Settings
+from bits_server.client.jobs import Job, JobType, LocalFile, Settings
 from bits_server.client.login import offered
 from bits_server.client.proxies import proxy_for, without_login
-from bits_server.client.transport import Transport
+from bits_server.client.transport import TimeLimits, Transport
 from tests.support.cutting_proxy import CuttingProxy, Plan
 from tests.support.fake_iis import FakeIis
 
@@ -70,10 +73,10 @@ class Clock:
         return self.now
 
 
-def a_job(priority: Priority = Priority.NORMAL, rate: int | None = None) -> Job:
+def a_job(rate: int | None = None) -> Job:
     now = datetime.now(UTC)
     job = Job("{A}", "a", JobType.UPLOAD, LocalFile("/f", 1, 1), "http://h", now, now)
-    return replace(job, priority=priority, settings=Settings(rate_limit=rate))
+    return replace(job, settings=Settings(rate_limit=rate))
 
 
 class Waits:
@@ -109,22 +112,6 @@ class TestBandwidth:
         shared = RateLimiter(1_000_000, clock=clock)
         shared.for_job(a_job(rate=1000)).take(2000, waits)
         assert 1.5 <= waits.seconds <= 2.0
-
-    def test_low_priority_yields_to_others_and_only_then(self) -> None:
-        clock = Clock()
-        waits = Waits(clock)
-        shared = RateLimiter(None, clock=clock)
-        low, normal = shared.for_job(a_job(Priority.LOW)), shared.for_job(a_job())
-        low.take(1000, waits)
-        assert waits.seconds == 0
-        normal.take(1000, waits)
-        low.take(1000, waits)
-        assert waits.seconds > 0
-        normal.take(1000, waits)
-        yielded = waits.seconds
-        clock.now += 5
-        low.take(1000, waits)
-        assert waits.seconds == yielded, "nobody else sends any more"
 
     def test_who_is_told_to_stop_waits_no_longer(self) -> None:
         stop = threading.Event()
@@ -188,13 +175,30 @@ def test_a_line_that_stalls_is_left_after_a_while() -> None:
     """In the request, and in the answer."""
     for plan in (Plan(sent=100, stalls=True), Plan(answered=20, stalls=True)):
         with FakeIis() as iis, CuttingProxy(iis.address, [plan]) as proxy:
-            limits = (0.5, 0.5)
-            with Transport(Settings(proxy=""), KnownPasswords(), timeouts=limits) as transport:
+            limits = TimeLimits(0.5, 0.5, 0.5)
+            with Transport(Settings(proxy=""), KnownPasswords(), limits=limits) as transport:
                 conversation = Conversation(transport, f"{proxy.url}/upload/f")
                 with pytest.raises(ConnectionBroken) as caught:
                     conversation.create_session()
                 assert caught.value.error.hresult == 0x80072EE2
                 assert conversation.create_session().session_id
+
+
+class _Sized(io.BytesIO):
+    def __len__(self) -> int:
+        return len(self.getbuffer())
+
+
+def test_a_server_that_does_not_read_is_left_after_a_while() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        url = f"http://127.0.0.1:{listener.getsockname()[1]}/f"
+        limits = TimeLimits(connecting=20.0, sending=0.3, answer=20.0)
+        with Transport(Settings(proxy=""), KnownPasswords(), limits=limits) as transport:
+            began = time.monotonic()
+            with pytest.raises(ConnectionBroken) as caught:
+                transport.send("BITS_POST", url, {}, _Sized(bytes(50_000_000)))
+        assert caught.value.error.hresult == 0x80072EE2
+        assert time.monotonic() - began < 15
 
 
 def test_statuses_that_pass_by_themselves() -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import threading
-from pathlib import Path
 
 import pytest
 from hypothesis import given
@@ -11,10 +10,11 @@ from hypothesis import strategies as st
 
 from bits_server.client.addresses import is_usable, joined, origin_of
 from bits_server.client.bandwidth import PIECE_BYTES, RateLimiter
+from bits_server.client.credentials import Credentials
 from bits_server.client.errors import Stopped
 from bits_server.client.fragment_sizes import LARGEST_BYTES, SMALLEST_BYTES, FragmentSizes
-from bits_server.client.jobs import Priority, Settings
-from bits_server.client.proxies import proxy_for, without_login
+from bits_server.client.jobs import JobState, Settings
+from bits_server.client.proxies import login_in, proxy_for, without_login
 from tests.client.conftest import JobMaker, Runner
 
 URL = "https://files.example.test/upload/f.bin"
@@ -88,22 +88,21 @@ def test_two_jobs_share_the_limit_of_all(make_job: JobMaker) -> None:
     assert patience.waited == pytest.approx(10.0, rel=0.05)
 
 
-def test_low_priority_yields_only_while_others_send(make_job: JobMaker) -> None:
-    patience, now = Patience(), [0.0]
-    shared = RateLimiter(None, clock=lambda: now[0])
-    low = shared.for_job(make_job(URL, priority=Priority.LOW))
-    normal = shared.for_job(make_job(URL))
-    low.take(1, patience)
-    assert patience.waited == 0.0
-    normal.take(1, patience)
-    assert patience.waited == 0.0
-    low.take(1, patience)
-    assert patience.waited > 0.0
-    waited, now[0] = patience.waited, 10.0
-    low.take(1, patience)
-    assert patience.waited == waited
-    assert low.piece(1 << 30) == PIECE_BYTES
-    assert normal.piece(1 << 30) == 1 << 30
+@pytest.mark.parametrize("rate", [1, 1000, 100_000, 10_000_000])
+def test_a_limit_makes_nobody_silent_for_long(make_job: JobMaker, rate: int) -> None:
+    """Nor a Fragment of hours: servers leave who sends nothing for a minute."""
+    limiter = RateLimiter(rate).for_job(make_job(URL, rate_limit=20_000_000))
+    assert limiter.rate == rate
+    piece = limiter.piece(1 << 30)
+    assert piece == 1 or piece / rate <= 0.25
+    assert piece <= PIECE_BYTES
+    sizes = FragmentSizes(rate=rate)
+    assert sizes.size == SMALLEST_BYTES or sizes.size / rate <= 10
+    assert sizes.size <= LARGEST_BYTES
+
+
+def test_without_a_limit_the_largest_pieces_are_taken(make_job: JobMaker) -> None:
+    assert RateLimiter(None).for_job(make_job(URL)).piece(1 << 30) == 1 << 30
 
 
 def test_who_waits_for_bytes_stops_at_once(make_job: JobMaker) -> None:
@@ -175,10 +174,19 @@ def test_the_same_origin_in_other_words() -> None:
         assert origin_of(other) != origin_of(URL)
 
 
-def test_a_key_that_is_not_there_is_told_as_such(
-    make_job: JobMaker, run: Runner, tmp_path: Path
+def test_the_login_of_a_proxy_in_the_environment() -> None:
+    assert login_in("http://c%40rol:s%3Acret@proxy:3128") == Credentials("c@rol", "s:cret")
+    assert login_in("http://carol@proxy:3128") is None
+    assert login_in("http://proxy:3128") is None
+
+
+@pytest.mark.parametrize("scheme", ["socks5", "socks5h", "socks4"])
+def test_a_proxy_that_speaks_no_http_is_told_as_such(
+    bare_environment: pytest.MonkeyPatch, make_job: JobMaker, run: Runner, scheme: str
 ) -> None:
-    job = make_job(URL, client_certificate=str(tmp_path / "missing.pem"))
-    done = run(job)
+    bare_environment.setenv("all_proxy", f"{scheme}://carol:s3cret@127.0.0.1:9")
+    done = run(make_job(URL, proxy=None))
+    assert done.state is JobState.ERROR
     assert done.error is not None
-    assert "certificates or keys" in done.error.text
+    assert done.error.hresult == 0x80072EE6
+    assert f"the proxy {scheme}://127.0.0.1:9 speaks {scheme}" in done.error.text

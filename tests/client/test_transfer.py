@@ -13,6 +13,7 @@ import pytest
 
 from bits_server.client.credentials import Credentials
 from bits_server.client.jobs import ErrorContext, Job, JobState
+from bits_server.client.local_file import describe
 from bits_server.client.reply import put_in_place
 from tests.client.conftest import GivenPasswords, JobMaker, Runner
 from tests.support.challenges import BasicChallenge, DigestChallenge
@@ -87,6 +88,30 @@ class TestAPlainUpload:
             done = run(job)
         assert done.error is not None
         assert done.error.hresult == 0x80070002
+
+    @pytest.mark.parametrize("kind", ["pipe", "folder"])
+    def test_what_is_no_file_any_more(
+        self, make_job: JobMaker, run: Runner, local_file: Path, kind: str
+    ) -> None:
+        """Nobody waits for the other end of a pipe."""
+        local_file.write_bytes(b"")
+        job = make_job("http://127.0.0.1:9/f")
+        local_file.unlink()
+        os.mkfifo(local_file) if kind == "pipe" else local_file.mkdir()
+        os.utime(local_file, ns=(job.file.mtime_ns, job.file.mtime_ns))
+        done = run(replace(job, file=replace(job.file, size=local_file.stat().st_size)))
+        assert done.state is JobState.ERROR
+        assert done.error is not None
+        assert done.error.hresult == 0x8020001D
+
+
+def test_what_never_was_a_file_makes_no_job(tmp_path: Path) -> None:
+    """A device or a pipe would go up as an empty file, or be waited for."""
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+    for path in (pipe, Path("/dev/zero"), tmp_path, tmp_path / "missing"):
+        with pytest.raises(OSError, match=r"regular file|directory"):
+            describe(str(path))
 
 
 class TestWhatIsReceived:
@@ -362,6 +387,16 @@ class TestReplies:
         assert job.error.hresult == 0x8020001B
 
 
+class OfTickets:
+    """Negotiate, and nobody has a ticket."""
+
+    def ask(self) -> list[str]:
+        return ["Negotiate"]
+
+    def accepts(self, authorization: str, method: str, target: str) -> bool:  # noqa: ARG002
+        return False
+
+
 class TestLogin:
     @pytest.mark.parametrize(
         "challenge",
@@ -409,6 +444,19 @@ class TestLogin:
             assert not [one for one in iis.requests if "authorization" in one.headers]
             named = replace(job, settings=replace(job.settings, auth="basic"))
             assert run(named, passwords=GivenPasswords(ALICE)).state is JobState.TRANSFERRED
+
+    def test_who_has_no_ticket_is_told_so(
+        self, make_job: JobMaker, run: Runner, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+    ) -> None:
+        pytest.importorskip("requests_gssapi", reason="requests-gssapi is not installed")
+        monkeypatch.setenv("KRB5CCNAME", f"FILE:{tmp_path}/none")
+        monkeypatch.setenv("KRB5_CONFIG", "/dev/null")
+        with FakeIis(challenge=OfTickets()) as iis:
+            job = run(make_job(of(iis)))
+        assert job.error is not None
+        assert job.error.hresult == 0x80190191
+        assert "kinit" in job.error.text
+        assert "password" not in job.error.text
 
     def test_nobody_is_asked_for_a_password_that_nobody_wants(
         self, make_job: JobMaker, run: Runner

@@ -24,6 +24,7 @@ from bits_server.client import (
     Queue,
     Settings,
 )
+from bits_server.client.transport import TimeLimits, Transport
 from tests.conftest import Tell
 from tests.live.test_proxy_identity import ASKS_FOR_CERTIFICATES, WITH_AUTHORITY
 from tests.support.certificates import Certificate
@@ -332,16 +333,48 @@ def test_a_line_that_is_cut_and_cut_again(
     tell: Tell,
 ) -> None:
     """Bytes that came count: it gets on though no Fragment comes through whole for long."""
-    plans = [next(random_plans(seeded, 600_000)) for _ in range(100 if is_soak else 12)]
+    cuts, tries, uploads = 0, 0, 0
     queue = Queue(tmp_path / "state")
+    # A connection passes two answers at most: so small Fragments meet many of them.
+    settings = replace(DIRECT, fragment_size_limit=100_000)
+    while cuts < (100 if is_soak else 12):
+        with CuttingProxy(direct_server.address, random_plans(seeded, 600_000)) as proxy:
+            job = queue.create(file, f"{proxy.url}/upload/{uploads}.bin", settings=settings)
+            while (job := queue.run_job(job.id, waits=False)).state is not JobState.TRANSFERRED:
+                assert job.state is JobState.TRANSIENT_ERROR, job.error
+                tries += 1
+                queue.resume(job.id)
+            cuts += proxy.cuts
+        assert (folder / f"{uploads}.bin").read_bytes() == file.read_bytes()
+        uploads += 1
+    tell(f"{cuts} connections cut, {tries} attempts failed, {uploads} uploads")
+
+
+def test_a_line_that_stalls_and_stalls_again(
+    direct_server: LiveServer,
+    folder: Path,
+    tmp_path: Path,
+    file: Path,
+    seeded: random.Random,
+    monkeypatch: pytest.MonkeyPatch,
+    tell: Tell,
+) -> None:
+    """Nothing passes any more, and nobody says so: left after the time limits, here short ones."""
+    brisk = partial(Transport, limits=TimeLimits(0.3, 0.3, 0.3))
+    monkeypatch.setattr("bits_server.client.transfer.Transport", brisk)
+    plans = [replace(next(random_plans(seeded, 600_000)), stalls=True) for _ in range(10)]
+    queue, tries = Queue(tmp_path / "state"), 0
+    settings = replace(DIRECT, fragment_size_limit=100_000)
     with CuttingProxy(direct_server.address, plans) as proxy:
-        job = queue.create(file, f"{proxy.url}/upload/f.bin", settings=DIRECT)
-        tries = 0
+        job = queue.create(file, f"{proxy.url}/upload/f.bin", settings=settings)
         while (job := queue.run_job(job.id, waits=False)).state is not JobState.TRANSFERRED:
             assert job.state is JobState.TRANSIENT_ERROR, job.error
+            assert job.error is not None
+            assert job.error.hresult == 0x80072EE2
             tries += 1
             queue.resume(job.id)
-        tell(f"{proxy.cuts} connections cut, {tries} attempts failed")
+        tell(f"{proxy.cuts} connections stalled, {tries} attempts failed")
+        assert proxy.cuts >= 3
     assert (folder / "f.bin").read_bytes() == file.read_bytes()
 
 

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from urllib.parse import quote
 
 import pytest
 
@@ -92,6 +93,35 @@ def test_an_upload_with_a_password(
         assert job.state is JobState.TRANSFERRED, job.error
         assert all(each.startswith("CONNECT") == tls for each in proxy.passed)
     assert (folder / "f.bin").read_bytes() == file.read_bytes()
+
+
+@pytest.mark.parametrize("tls", [False, True], ids=["http", "https"])
+@pytest.mark.parametrize("scheme", [DigestChallenge, BasicChallenge])
+def test_a_password_in_the_url_of_the_environment(
+    tls: bool,
+    scheme: type[BasicChallenge | DigestChallenge],
+    folder: Path,
+    tmp_path: Path,
+    file: Path,
+    certificate: Certificate,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """As curl takes it; it is kept nowhere."""
+    challenge = scheme(CAROL.user, CAROL.password)
+    with ChallengingProxy(challenge) as proxy, site(tls, folder, tmp_path, certificate) as url:
+        login = f"{CAROL.user}:{quote(CAROL.password, safe='')}@"
+        monkeypatch.setenv(
+            "https_proxy" if tls else "http_proxy", proxy.url.replace("//", f"//{login}")
+        )
+        monkeypatch.setenv("no_proxy", "")
+        queue = Queue(tmp_path / "state")
+        settings = Settings(ca_file=str(certificate.authority))
+        job = queue.run_job(queue.create(file, url, settings=settings).id, waits=False)
+        assert job.state is JobState.TRANSFERRED, job.error
+        assert proxy.passed
+    assert (folder / "f.bin").read_bytes() == file.read_bytes()
+    kept = b"".join(path.read_bytes() for path in (tmp_path / "state").iterdir())
+    assert b"Pr0xy" not in kept
 
 
 @pytest.mark.parametrize("tls", [False, True], ids=["http", "https"])

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
+from typing import Any
 
 import click
 
 from bits_server.client.command.queue_commands import QUEUE_COMMANDS
 from bits_server.client.command.transfer_command import transfer
-from bits_server.client.job_store import default_folder
+from bits_server.client.command.words import Unfinished
+from bits_server.client.job_store import StoreUnusable, default_folder
 from bits_server.version import VERSION
 
 EXIT_CODES = """\b
@@ -22,7 +23,19 @@ Exit codes:
 """
 
 
-@click.group(epilog=EXIT_CODES, context_settings={"help_option_names": ["-h", "--help"]})
+class _Commands(click.Group):
+    """What goes wrong with the folder of the jobs on the way is told in one place."""
+
+    def invoke(self, ctx: click.Context) -> Any:
+        try:
+            return super().invoke(ctx)
+        except StoreUnusable as error:
+            raise Unfinished(str(error)) from None
+
+
+@click.group(
+    cls=_Commands, epilog=EXIT_CODES, context_settings={"help_option_names": ["-h", "--help"]}
+)
 @click.version_option(VERSION, prog_name="bits-client")
 @click.option(
     "--state-folder",
@@ -37,7 +50,7 @@ def main(context: click.Context, state_folder: Path | None) -> None:
     machine. Passwords come from BITS_CLIENT_USER and BITS_CLIENT_PASSWORD (for a proxy
     BITS_CLIENT_PROXY_USER and BITS_CLIENT_PROXY_PASSWORD), from a netrc file, or are asked for.
     """
-    context.obj = state_folder or default_folder(os.environ)
+    context.obj = state_folder or default_folder()
 
 
 main.add_command(transfer)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import re
-import sys
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -13,7 +12,8 @@ from urllib.parse import urlsplit
 
 import click
 
-from bits_server.client.credentials import KnownPasswords, netrc_of
+from bits_server.client.command.words import Failure
+from bits_server.client.credentials import KnownPasswords, Prompt, netrc_of
 from bits_server.client.fragment_sizes import LARGEST_BYTES, SMALLEST_BYTES
 from bits_server.client.job_store import StoreUnusable
 from bits_server.client.jobs import Priority, Settings
@@ -175,16 +175,12 @@ def priority_of(name: str) -> Priority:
     return Priority[name.upper()]
 
 
-def open_queue(folder: Path, *, asks: bool, rate_limit: int | None = None) -> Queue:
-    """``asks``: for passwords, where somebody sits at a terminal."""
-    prompt = _ask if asks and sys.stdin.isatty() and sys.stderr.isatty() else None
+def open_queue(
+    folder: Path, *, prompt: Prompt | None = None, rate_limit: int | None = None
+) -> Queue:
+    """``prompt``: who may be asked for passwords, if somebody is there."""
     passwords = KnownPasswords(os.environ, netrc_file=netrc_of(os.environ), prompt=prompt)
     try:
         return Queue(folder, passwords=passwords, rate_limit=rate_limit)
     except StoreUnusable as error:
-        raise click.ClickException(str(error)) from None
-
-
-def _ask(question: str, is_hidden: bool) -> str:
-    answer: str = click.prompt(question, hide_input=is_hidden, err=True)
-    return answer
+        raise Failure(str(error)) from None

@@ -9,7 +9,7 @@ from typing import Any
 
 import click
 
-from bits_server.client.command.display import error_text, page, print_json, table
+from bits_server.client.command.display import page, print_json, table, terminal_columns
 from bits_server.client.command.options import (
     Size,
     Url,
@@ -19,12 +19,21 @@ from bits_server.client.command.options import (
     settings_of,
 )
 from bits_server.client.command.stopping import interruption
+from bits_server.client.command.words import (
+    FAILED,
+    NOT_FINISHED,
+    Failure,
+    Unfinished,
+    error_text,
+    file_failure,
+    printable,
+    say,
+)
 from bits_server.client.job_store import JobNotFound
 from bits_server.client.jobs import Job, JobState
 from bits_server.client.queue import Queue, WrongState
 
 AS_JSON = click.option("--json", "as_json", is_flag=True, help="As JSON, for scripts.")
-FAILED, NOT_FINISHED = 1, 3
 
 
 @click.command()
@@ -45,19 +54,19 @@ def create(
     **options: Any,
 ) -> None:
     """Put the upload of FILE to URL into the queue, and print the job's id."""
-    queue = open_queue(folder, asks=False)
-    job = queue.create(
-        file,
-        url,
-        name=name,
-        priority=priority_of(priority),
-        reply=reply,
-        settings=settings_of(options),
-    )
+    queue = open_queue(folder)
+    settings = settings_of(options)
+    keys: dict[str, Any] = {"name": name, "priority": priority_of(priority), "reply": reply}
+    try:
+        job = queue.create(file, url, settings=settings, **keys)
+    except OSError as error:
+        raise file_failure(error) from None
+    except ValueError as error:
+        raise Failure(str(error)) from None
     if as_json:
         print_json(job)
     else:
-        click.echo(job.id)
+        say(job.id)
 
 
 @click.command("list")
@@ -66,12 +75,12 @@ def create(
 @click.pass_obj
 def list_jobs(folder: Path, with_final: bool, as_json: bool) -> None:
     """Show the jobs, the oldest first."""
-    jobs = open_queue(folder, asks=False).jobs()
+    jobs = open_queue(folder).jobs()
     jobs = [job for job in jobs if with_final or not job.state.is_final]
     if as_json:
         print_json(jobs)
     else:
-        click.echo(table(jobs) if jobs else "There are no jobs.")
+        say(table(jobs, terminal_columns()) if jobs else "There are no jobs.")
 
 
 @click.command()
@@ -89,7 +98,7 @@ def info(folder: Path, job: str, as_json: bool) -> None:
 @click.pass_obj
 def suspend(folder: Path, job: str, as_json: bool) -> None:
     """Stop working on a JOB until it is resumed."""
-    _done(folder, job, lambda queue, found: queue.suspend(found.id), as_json=as_json)
+    _done(folder, job, lambda queue, found: queue.suspend(found.id), as_json=as_json, stops=True)
 
 
 @click.command()
@@ -107,7 +116,7 @@ def resume(folder: Path, job: str, as_json: bool) -> None:
 @click.pass_obj
 def cancel(folder: Path, job: str, as_json: bool) -> None:
     """End a JOB, here and on the server; its file stays."""
-    _done(folder, job, lambda queue, found: queue.cancel(found.id), as_json=as_json)
+    _done(folder, job, lambda queue, found: queue.cancel(found.id), as_json=as_json, stops=True)
 
 
 @click.command()
@@ -121,11 +130,15 @@ def complete(folder: Path, job: str, as_json: bool) -> None:
 
 @click.command()
 @click.confirmation_option(prompt="Cancel every job?")
+@AS_JSON
 @click.pass_obj
-def reset(folder: Path) -> None:
+def reset(folder: Path, as_json: bool) -> None:
     """Cancel every job."""
-    cancelled = open_queue(folder, asks=False).reset()
-    click.echo(f"{len(cancelled)} jobs cancelled")
+    cancelled = open_queue(folder).reset()
+    if as_json:
+        print_json(cancelled)
+    else:
+        say(f"{len(cancelled)} jobs cancelled")
 
 
 @click.command()
@@ -134,42 +147,77 @@ def reset(folder: Path) -> None:
 @click.option("--forever", is_flag=True, help="Go on, and wait for new jobs: as a service.")
 @click.option("--no-wait", is_flag=True, help="Try each job once, and wait for no retry delay.")
 @click.option("--complete", "completes", is_flag=True, help="Complete each job when it is there.")
+@click.option(
+    "--json", "as_json", is_flag=True, help="Print the jobs that were worked on when all is over."
+)
 @click.pass_obj
 def run(
-    folder: Path, parallel: int, limit: int | None, forever: bool, no_wait: bool, completes: bool
+    folder: Path,
+    parallel: int,
+    limit: int | None,
+    forever: bool,
+    no_wait: bool,
+    completes: bool,
+    as_json: bool,
 ) -> None:
     """Work through the queue by priority, until nothing is left to do.
 
     Ends with 0 where every job is transferred, with 1 where one is in ERROR, and with 3 where one
     is not finished.
     """
-    queue = open_queue(folder, asks=False, rate_limit=limit)
+    queue = open_queue(folder, rate_limit=limit)
     said: dict[str, JobState] = {}
 
     def show(job: Job) -> None:
         if said.get(job.id) is not job.state:
             said[job.id] = job.state
             reason = f"  {error_text(job.error)}" if job.error is not None else ""
-            click.echo(f"{job.id[1:9]}  {job.state.value}  {job.name}{reason}", err=True)
+            if not as_json:
+                say(_line(job) + printable(reason), is_aside=True)
 
+    if completes and forever:
+        _complete_all(queue, show)
     with interruption() as stop:
         queue.run(
-            parallel=parallel, forever=forever, waits=not no_wait, stop=stop, on_progress=show
+            parallel=parallel,
+            forever=forever,
+            waits=not no_wait,
+            completes=completes,
+            stop=stop,
+            on_progress=show,
         )
-    if completes:
-        for job in queue.jobs():
-            if job.state is JobState.TRANSFERRED:
-                show(queue.complete(job.id))
+    failures = _complete_all(queue, show) if completes else 0
+    jobs = [job for job in queue.jobs() if job.id in said]
+    if as_json:
+        print_json(jobs)
     if stop.is_set():
         sys.exit(0 if forever else stop.exit_code)
-    states = {job.state for job in queue.jobs() if job.id in said}
-    if JobState.ERROR in states:
+    if failures or any(job.state is JobState.ERROR for job in jobs):
         sys.exit(FAILED)
-    if any(state.is_runnable for state in states):
+    if any(job.state.is_runnable for job in jobs):
         sys.exit(NOT_FINISHED)
 
 
 QUEUE_COMMANDS = [create, list_jobs, info, suspend, resume, cancel, complete, reset, run]
+
+
+def _complete_all(queue: Queue, show: Callable[[Job], None]) -> int:
+    """What an earlier run has left, or could not be completed. Returns how many still cannot."""
+    failures = 0
+    for job in queue.jobs():
+        if job.state is JobState.TRANSFERRED:
+            try:
+                show(queue.complete(job.id))
+            except WrongState:
+                pass  # another process does it, or it was cancelled
+            except OSError as error:
+                failures += 1
+                say(f"{printable(job.name)}: {file_failure(error).message}", is_aside=True)
+    return failures
+
+
+def _line(job: Job) -> str:
+    return f"{job.id[1:9]}  {job.state.value}  {printable(job.name)}"
 
 
 def _done(
@@ -179,15 +227,19 @@ def _done(
     *,
     as_json: bool,
     shows: bool = False,
+    stops: bool = False,
 ) -> None:
-    queue = open_queue(folder, asks=False)
+    """``stops``: whoever works on the job has to let go of it."""
+    queue = open_queue(folder)
     try:
         job = act(queue, queue.job(name))
     except (JobNotFound, WrongState) as error:
-        raise click.ClickException(str(error)) from None
+        raise Failure(str(error)) from None
     except OSError as error:
-        raise click.ClickException(f"{error.filename}: {error.strerror}") from None
+        raise file_failure(error) from None
     if as_json:
         print_json(job)
     else:
-        click.echo(page(job) if shows else f"{job.id[1:9]}  {job.state.value}  {job.name}")
+        say(page(job) if shows else _line(job))
+    if stops and job.state.is_runnable:
+        raise Unfinished("it is still worked on: it stops when its connection lets go")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import threading
 from collections.abc import Iterator
@@ -9,8 +10,10 @@ from contextlib import contextmanager
 from types import FrameType
 from typing import Any
 
+from bits_server.client.command.words import NOT_FINISHED
+
 INTERRUPTED = 130
-NOT_FINISHED = 3
+_AT_ONCE = b"\nstopped at once; the same command goes on\n"
 
 
 class Interruption(threading.Event):
@@ -19,27 +22,41 @@ class Interruption(threading.Event):
     def __init__(self) -> None:
         super().__init__()
         self.signal = 0
+        self.is_asking = False
 
     @property
     def exit_code(self) -> int:
         return INTERRUPTED if self.signal == signal.SIGINT else NOT_FINISHED
 
+    def came(self, number: int, _: FrameType | None) -> None:
+        """The second time the process ends here: whatever it waits for, nothing is lost."""
+        if self.is_set():
+            os.write(2, _AT_ONCE)
+            os._exit(self.exit_code)
+        self.signal = number
+        self.set()
+        if self.is_asking:
+            raise KeyboardInterrupt
+
+    @contextmanager
+    def asking(self) -> Iterator[None]:
+        """Somebody is asked something: a signal ends the question, too, as KeyboardInterrupt."""
+        self.is_asking = True
+        try:
+            yield
+        finally:
+            self.is_asking = False
+
 
 @contextmanager
 def interruption() -> Iterator[Interruption]:
-    """Set when somebody wants us to stop; the second time the process ends at once."""
+    """Set when somebody wants us to stop."""
     event = Interruption()
-
-    def stop(number: int, _: FrameType | None) -> None:
-        signal.signal(number, before[number])
-        event.signal = number
-        event.set()
-
     before: dict[int, Any] = {
         each: signal.getsignal(each) for each in (signal.SIGINT, signal.SIGTERM)
     }
     for each in before:
-        signal.signal(each, stop)
+        signal.signal(each, event.came)
     try:
         yield event
     finally:

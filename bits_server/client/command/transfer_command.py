@@ -9,7 +9,9 @@ from typing import Any
 
 import click
 
-from bits_server.client.command.display import Bar, error_text, print_json
+from bits_server.client.command.asking import Asking
+from bits_server.client.command.bar import Bar
+from bits_server.client.command.display import print_json
 from bits_server.client.command.options import (
     Url,
     job_options,
@@ -17,12 +19,18 @@ from bits_server.client.command.options import (
     priority_of,
     settings_of,
 )
-from bits_server.client.command.stopping import NOT_FINISHED, Interruption, interruption
+from bits_server.client.command.stopping import Interruption, interruption
+from bits_server.client.command.words import (
+    FAILED,
+    NOT_FINISHED,
+    Failure,
+    error_text,
+    file_failure,
+    say,
+)
 from bits_server.client.jobs import Job, JobState, Priority, Settings
 from bits_server.client.local_file import describe
 from bits_server.client.queue import Queue
-
-FAILED = 1
 
 
 @click.command()
@@ -49,16 +57,19 @@ def transfer(
     Called again with the same FILE and URL it goes on where it stopped. A FILE that has changed
     meanwhile begins anew.
     """
-    queue = open_queue(folder, asks=not as_json)
+    asking = Asking() if Asking.is_possible() and not as_json else None
+    queue = open_queue(folder, prompt=asking)
     chosen = settings_of(options)
     job = _job_for(queue, file, url, name, priority_of(priority), reply, chosen)
-    with interruption() as stop, Bar(job, is_quiet=as_json) as bar:
+    with interruption() as stop, Bar(job, is_quiet=as_json, waits=not no_wait) as bar:
+        if asking is not None:
+            asking.bar, asking.stop = bar, stop
         job = queue.run_job(job.id, waits=not no_wait, stop=stop, on_progress=bar.show)
     if job.state is JobState.TRANSFERRED:
         try:
             job = queue.complete(job.id)
         except OSError as error:
-            raise click.ClickException(f"{reply}: {error.strerror}; {_again(file)}") from None
+            raise file_failure(error, f"; {_again(file)}") from None
     if as_json:
         print_json(job)
     sys.exit(_told(job, stop, is_quiet=as_json))
@@ -74,19 +85,23 @@ def _job_for(
     settings: Settings,
 ) -> Job:
     """The one that was begun for the same file and URL, or a new one."""
-    begun = queue.unfinished(file, url, reply)
-    if begun is not None and describe(file) != begun.file:
-        queue.cancel(begun.id)
-        begun = None
-    if begun is None:
-        return queue.create(file, url, name=name, priority=priority, reply=reply, settings=settings)
-    if queue.store.is_claimed(begun.id):
-        raise click.ClickException("another process uploads this file to this URL already")
-
-    def chosen(job: Job) -> Job:
-        return replace(job, settings=settings, priority=priority)
-
-    queue.store.change(begun.id, chosen)
+    try:
+        now = describe(file)
+        begun = queue.unfinished(file, url, reply)
+        if begun is not None and now != begun.file:
+            queue.cancel(begun.id)
+            begun = None
+        if begun is None:
+            keys: dict[str, Any] = {"name": name, "priority": priority, "reply": reply}
+            return queue.create(file, url, settings=settings, **keys)
+    except OSError as error:
+        raise file_failure(error) from None
+    except ValueError as error:
+        raise Failure(str(error)) from None
+    with queue.store.claim(begun.id) as is_ours:
+        if not is_ours:
+            raise Failure("another process uploads this file to this URL already")
+        queue.store.change(begun.id, lambda job: replace(job, settings=settings, priority=priority))
     return queue.resume(begun.id)
 
 
@@ -104,7 +119,7 @@ def _told(job: Job, stop: Interruption, *, is_quiet: bool) -> int:
     elif job.state is JobState.SUSPENDED:
         code, text = NOT_FINISHED, f"suspended; bits-client resume {job.id[1:9]}"
     if text and not is_quiet:
-        click.echo(text, err=True)
+        say(text, is_aside=True)
     return code
 
 
