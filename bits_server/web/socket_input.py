@@ -16,6 +16,7 @@ import termios
 import time
 from array import array
 from contextlib import suppress
+from io import BytesIO
 from typing import Any
 
 BUFFER_BYTES = 2 << 20  # a huge page
@@ -133,6 +134,7 @@ def socket_input(environ: dict[str, Any], length: int) -> SocketInput | None:
         and _is_known(body, *_KNOWN_BODY)
         and _is_known(body.reader, *_KNOWN_READER)
         and _is_known(body.reader.unreader, *_KNOWN_UNREADER)
+        and type(body.reader.unreader.buf) is BytesIO
         and _names(connection) == ("socket", "socket")
         and connection is body.reader.unreader.sock
     )

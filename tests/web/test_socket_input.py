@@ -289,6 +289,12 @@ def with_other_class(environ: dict[str, Any]) -> None:
     environ["wsgi.input"].reader.__class__ = LengthReader
 
 
+def with_other_buffer(environ: dict[str, Any]) -> None:
+    """What was read ahead, kept in another way."""
+    unreader = environ["wsgi.input"].reader.unreader
+    unreader.buf = bytearray(unreader.buf.getvalue())
+
+
 def read_from(environ: dict[str, Any]) -> None:
     """Something in front of the application has looked at the body."""
     environ["wsgi.input"].readline(2)
@@ -305,6 +311,7 @@ UNKNOWN: dict[str, Callable[[dict[str, Any]], None]] = {
     "its reader has a new attribute": with_new_attribute("reader"),
     "its source has a new attribute": with_new_attribute("reader", "unreader"),
     "the reader is of another class": with_other_class,
+    "what was read ahead is of another class": with_other_buffer,
     "somebody has read from it": read_from,
     "somebody failed to read from it": lambda environ: setattr(
         environ["wsgi.input"], "failed", True
