@@ -105,7 +105,17 @@ def _proxy_failure(causes: list[BaseException], proxy: str) -> Exception:
             f"the proxy {proxy} does not let us through to this server: status {status}",
             http_status=status,
         )
-    return Transient(WINHTTP_CANNOT_CONNECT, f"the proxy {proxy} lets nothing through")
+    if status is not None:
+        return Transient(
+            0x80190000 + status,
+            f"the proxy {proxy} does not let us through to this server now: status {status}",
+            http_status=status,
+        )
+    for kinds, hresult, text in _KINDS:
+        if any(isinstance(cause, kinds) for cause in causes):
+            return ConnectionBroken(hresult, f"the proxy {proxy}: {text}")
+    # The library says the same of a proxy that is away and of a line to it that broke midway.
+    return ConnectionBroken(WINHTTP_CONNECTION_ERROR, f"the connection to the proxy {proxy} broke")
 
 
 def _causes(error: BaseException) -> Iterator[BaseException]:

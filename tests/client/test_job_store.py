@@ -128,6 +128,13 @@ def test_nobody_else_reads_it(tmp_path: Path) -> None:
     assert stat.S_IMODE((tmp_path / "a" / "b" / "jobs.sqlite3").stat().st_mode) == 0o600
 
 
+def test_a_change_is_on_the_disk_before_it_counts(tmp_path: Path) -> None:
+    """SQLite's FULL: the power may fail."""
+    with JobStore(tmp_path)._transaction() as database:
+        assert database.execute("pragma synchronous").fetchone() == (2,)
+        assert database.execute("pragma journal_mode").fetchone() == ("delete",)
+
+
 def test_a_job_that_is_gone(tmp_path: Path) -> None:
     store = JobStore(tmp_path)
     with pytest.raises(JobNotFound):

@@ -230,6 +230,13 @@ class TestRetries:
         assert job.error is not None
         assert job.error.hresult == 0x80072EFD
 
+    def test_not_even_a_library_comes_again_sooner_than_after_5_seconds(
+        self, make_job: JobMaker, run: Runner
+    ) -> None:
+        clock = MovingClock()
+        job = run(make_job("http://127.0.0.1:9/upload/f", retry_delay=0.0), clock=clock)
+        assert job.next_try == clock.now() + timedelta(seconds=5)
+
     def test_without_progress_for_too_long_it_gives_up(
         self, make_job: JobMaker, run: Runner
     ) -> None:
@@ -376,6 +383,25 @@ class TestReplies:
             job = run(job)
         put_in_place(str(place), job.id)
         assert place.read_bytes() == other
+
+    def test_which_reply_it_is_is_written_down_before_its_bytes_are(
+        self, make_job: JobMaker, run: Runner, tmp_path: Path
+    ) -> None:
+        """Else a crash would leave bytes of one reply, and say that they are of another."""
+        saved: list[Job] = []
+        with FakeIis(reply=REPLY) as iis:
+            iis.script("GET", *[Fault(sends=50_000)] * 2)
+            job = run(make_job(of(iis), reply_path=str(tmp_path / "reply")))
+            assert job.session is not None
+            iis.replies = dict.fromkeys(iis.replies, os.urandom(200_000))
+            run(job, saved=saved)
+        tags = [
+            each.session.reply_tag
+            for each in saved
+            if each.session is not None and each.state is JobState.TRANSFERRING
+        ]
+        assert tags[0] == job.session.reply_tag
+        assert tags[-1] not in (None, tags[0])
 
     def test_no_reply_where_one_is_wanted_is_an_error(
         self, make_job: JobMaker, run: Runner, tmp_path: Path

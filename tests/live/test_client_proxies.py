@@ -16,6 +16,7 @@ from tests.live.test_client import Given
 from tests.support.certificates import Certificate
 from tests.support.challenges import BasicChallenge, Challenge, DigestChallenge
 from tests.support.challenging_proxy import ChallengingProxy
+from tests.support.cutting_proxy import CuttingProxy, Plan
 from tests.support.kdc import Kdc
 from tests.support.live_server import LiveServer
 from tests.support.proxied_server import ProxiedServer
@@ -122,6 +123,34 @@ def test_a_password_in_the_url_of_the_environment(
     assert (folder / "f.bin").read_bytes() == file.read_bytes()
     kept = b"".join(path.read_bytes() for path in (tmp_path / "state").iterdir())
     assert b"Pr0xy" not in kept
+
+
+@pytest.mark.parametrize("tls", [False, True], ids=["http", "https"])
+@pytest.mark.parametrize("is_reset", [False, True])
+def test_a_line_to_the_proxy_that_breaks_once_is_tried_again_at_once(
+    tls: bool,
+    is_reset: bool,
+    folder: Path,
+    tmp_path: Path,
+    file: Path,
+    certificate: Certificate,
+) -> None:
+    """In the middle of a Fragment: nothing says that the proxy is away."""
+    challenge = BasicChallenge(CAROL.user, CAROL.password)
+    # A tunnel is refused, asked about, and then opened; 407 and Create-Session have one each.
+    plans = [Plan(), Plan(), Plan(sent=500_000, is_reset=is_reset)]
+    with (
+        ChallengingProxy(challenge) as proxy,
+        site(tls, folder, tmp_path, certificate) as url,
+        CuttingProxy(proxy.address, plans) as line,
+    ):
+        settings = Settings(proxy=line.url, ca_file=str(certificate.authority))
+        queue = Queue(tmp_path / "state", passwords=Given(proxy=CAROL))
+        job = queue.run_job(queue.create(file, url, settings=settings).id, waits=False)
+        assert job.state is JobState.TRANSFERRED, job.error
+        assert job.error_count == 0
+        assert line.cuts == 1
+    assert (folder / "f.bin").read_bytes() == file.read_bytes()
 
 
 @pytest.mark.parametrize("tls", [False, True], ids=["http", "https"])

@@ -30,7 +30,8 @@ class ChallengingProxy:
 
         self._server = _Server(("127.0.0.1", 0), Handler)
         self._thread = threading.Thread(target=self._server.serve_forever, args=(0.01,))
-        self.url = f"http://{host}:{self._server.server_address[1]}"
+        self.address: tuple[str, int] = ("127.0.0.1", self._server.server_address[1])
+        self.url = f"http://{host}:{self.address[1]}"
 
     def __enter__(self) -> ChallengingProxy:
         self._thread.start()
