@@ -1,11 +1,14 @@
 """gunicorn's threaded worker, and what it needs so that no client can hold it.
 
 The rule of this file: a client that stands still costs one thread for a limited time, and the main
-thread of the worker, which all connections share, waits for nobody.
+thread of the worker, which all connections share, waits for nobody. What a client sent that is no
+request is repeated to nobody: it may hold a password.
 """
 
 from __future__ import annotations
 
+import logging
+import re
 import socket
 import ssl
 import time
@@ -15,6 +18,8 @@ from functools import partial
 from selectors import EVENT_READ
 from typing import Any
 
+from gunicorn import util
+from gunicorn.http import errors
 from gunicorn.workers.gthread import ThreadWorker
 
 from bits_server.cli.embedded_server import EmbeddedServer
@@ -23,6 +28,21 @@ HEAD_SECONDS = 60.0  # for all of a request's head, however slowly it drips
 SEND_SECONDS = 60.0  # for an answer, which a client may leave unread
 LINGER_SECONDS = 2.0  # as gunicorn, between our end of a connection and the client's
 LINGER_BYTES = 64 << 10
+
+_log = logging.getLogger("bits_server")
+
+_OURS = (
+    errors.InvalidResponseHeader,
+    errors.InvalidResponseHeaderName,
+    errors.ConfigurationProblem,
+)
+_REFUSALS: tuple[tuple[type[Exception], int, str], ...] = (
+    (errors.LimitRequestLine, 414, "URI Too Long"),
+    (errors.LimitRequestHeaders, 431, "Request Header Fields Too Large"),
+    (errors.ExpectationFailed, 417, "Expectation Failed"),
+    (errors.UnsupportedTransferCoding, 501, "Not Implemented"),
+    (errors.ParseException, 400, "Bad Request"),
+)
 
 
 class BitsWorker(ThreadWorker):  # type: ignore[misc]  # gunicorn brings no types
@@ -51,6 +71,23 @@ class BitsWorker(ThreadWorker):  # type: ignore[misc]  # gunicorn brings no type
         self._heads.pop(conn, None)
         conn.sock.settimeout(SEND_SECONDS)  # gunicorn takes it off before the next request
         return super().handle_request(req, conn)
+
+    def handle_error(self, req: Any, client: Any, addr: Any, exc: Exception) -> None:
+        """Answer what is no request.
+
+        gunicorn would print the line that it cannot read, in its log and in the answer: that of an
+        Authorization without its colon, for instance.
+        """
+        found = next((each for each in _REFUSALS if isinstance(exc, each[0])), None)
+        if found is None or isinstance(exc, _OURS):
+            super().handle_error(req, client, addr, exc)
+            return
+        _, status, reason = found
+        what = re.sub(r"(?<=[a-z])(?=[A-Z])", " ", type(exc).__name__).lower()
+        who = addr[0] if isinstance(addr, tuple) else ""
+        _log.warning("what %s sent is no request (%s): %d", who or "a proxy", what, status)
+        with suppress(OSError):  # the client is gone
+            util.write_error(client, status, reason, reason)
 
     def finish_request(self, conn: Any, fs: Future[Any]) -> None:
         """On the main thread, after a request.
