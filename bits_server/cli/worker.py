@@ -72,6 +72,16 @@ class BitsWorker(ThreadWorker):  # type: ignore[misc]  # gunicorn brings no type
         conn.sock.settimeout(SEND_SECONDS)  # gunicorn takes it off before the next request
         return super().handle_request(req, conn)
 
+    def _keepalive_after(self, conn: Any, keepalive: Any) -> Any:
+        """Whether the connection goes on, once the answer was sent.
+
+        What is left of the body is read and may be no body: gunicorn would send a second answer.
+        """
+        try:
+            return super()._keepalive_after(conn, keepalive)
+        except errors.ParseException:
+            return False
+
     def handle_error(self, req: Any, client: Any, addr: Any, exc: Exception) -> None:
         """Answer what is no request.
 
