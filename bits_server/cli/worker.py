@@ -7,6 +7,7 @@ request is repeated to nobody: it may hold a password.
 
 from __future__ import annotations
 
+import ctypes
 import logging
 import re
 import socket
@@ -45,6 +46,20 @@ _REFUSALS: tuple[tuple[type[Exception], int, str], ...] = (
 )
 
 
+_M_ARENA_MAX = -8  # of malloc.h
+
+
+def share_one_arena() -> None:
+    """Have all threads to come take memory from one place.
+
+    glibc gives each a place of its own, which keeps what the largest of its requests have needed. A
+    worker with 8 threads grew from 46 to 76 MB over 43 000 odd requests, and went on growing; so it
+    stays at 56 MB from the 6 000th on. Threads of Python hardly ever want memory at one moment.
+    """
+    with suppress(OSError, AttributeError):  # another library of C, which does not do that
+        ctypes.CDLL(None).mallopt(_M_ARENA_MAX, 1)
+
+
 class BitsWorker(ThreadWorker):  # type: ignore[misc]  # gunicorn brings no types
     """The worker of ``bits-server serve``."""
 
@@ -53,6 +68,11 @@ class BitsWorker(ThreadWorker):  # type: ignore[misc]  # gunicorn brings no type
         # Connections whose head is awaited, and those that wait for the client's end: since when.
         self._heads: dict[Any, float] = {}
         self._lingering: dict[Any, float] = {}
+
+    def init_process(self) -> None:
+        """The first thing in the process of a worker."""
+        share_one_arena()
+        super().init_process()
 
     def handle(self, conn: Any) -> Any:
         """Serve a connection, in a thread of the pool."""
