@@ -229,6 +229,16 @@ def test_nobody_is_told_at_a_url_that_is_none(kind: NotificationType, url: str) 
     assert "secret" not in caught.value.problem
 
 
+@pytest.mark.parametrize("key", ["public_url", "notification_url"])
+@pytest.mark.parametrize(
+    "url", ["http://me:pAssw0rd@files/upload", "ftp://pAssw0rd@files", "//x:pAssw0rd@files:x/y"]
+)
+def test_a_url_has_no_credentials_and_none_are_repeated(key: str, url: str) -> None:
+    with pytest.raises(SettingsError, match=f"{key}: must have no credentials") as caught:
+        directory(**{"notification_type": NotificationType.BY_VALUE, key: url})
+    assert "pAssw0rd" not in str(caught.value)
+
+
 @pytest.mark.parametrize(
     ("url", "absolute"),
     [

@@ -8,6 +8,7 @@ every refusal says its cause, its remedy, its HTTP status and its HRESULT.
 from __future__ import annotations
 
 import logging
+import re
 from typing import Any
 
 from bits_server.protocol.content_range import ContentRange
@@ -219,7 +220,13 @@ def _in_words(outcome: NotificationOutcome) -> str:
         return f"failed, the client is told {outcome.told_status}: {outcome.error}"
     wishes = [f"it answered {outcome.status}"]
     if outcome.reply_url is not None:
-        wishes.append(f"with a reply at {outcome.reply_url!a}")
+        wishes.append(f"with a reply at {_without_secrets(outcome.reply_url)!a}")
     if outcome.copies_to_destination:
         wishes.append("and wants the file at its destination")
     return " ".join(wishes)
+
+
+def _without_secrets(url: str) -> str:
+    """A URL of an application may be signed: whoever has the signature has the reply."""
+    place, mark, _ = url.partition("?")
+    return re.sub(r"(?<=//)[^/]*@", "...@", place) + ("?..." if mark else "")

@@ -11,12 +11,21 @@ import logging
 import os
 import sys
 import time
+from io import TextIOWrapper
 from logging.handlers import WatchedFileHandler
 from typing import Any
 
 from bits_server.operations.event_log import fields_of
 from bits_server.sessions.observer import AnsweredPacket
 from bits_server.settings import LogFormat, Settings, SettingsError
+
+
+class LogFile(WatchedFileHandler):
+    """A file that is made for its owner and group: it tells session ids, names and addresses."""
+
+    def _open(self) -> TextIOWrapper:
+        os.close(os.open(self.baseFilename, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o640))
+        return super()._open()
 
 
 class HumanFormatter(logging.Formatter):
@@ -90,7 +99,7 @@ def set_up_logging(
     OSError where the file cannot be written.
     """
     log = logging.getLogger("bits_server")
-    handler = WatchedFileHandler(file) if file else logging.StreamHandler(sys.stderr)
+    handler = LogFile(file) if file else logging.StreamHandler(sys.stderr)
     handler.setFormatter(JsonFormatter() if log_format is LogFormat.JSON else HumanFormatter())
     for old in list(log.handlers):
         log.removeHandler(old)

@@ -53,7 +53,14 @@ def check_url(url: str) -> None:
     )
 
 
+def refuse_credentials(key: str, url: str, remedy: str) -> None:
+    """Raise SettingsError where a URL has some: it is logged, shown and told. Repeats nothing."""
+    host = url.replace("\\", "/").partition("//")[2].partition("/")[0]
+    require("@" not in host, key, f"must have no credentials: {remedy}")
+
+
 def check_public_url(public_url: str) -> None:
+    refuse_credentials("public_url", public_url, "every client is told it")
     try:
         parts = urlsplit(public_url)
         is_usable = bool(re.fullmatch(r"[!-~]+", public_url))

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from enum import Enum
 from urllib.parse import urljoin, urlsplit
 
+from bits_server.settings.addresses import refuse_credentials
 from bits_server.settings.refusals import require
 
 LONGEST_URL = 2200  # characters
@@ -54,6 +55,7 @@ def check_notification_url(url: str, public_url: str | None) -> None:
     """Raise SettingsError where no notification could be sent there."""
     key = "notification_url"
     require(url != "", key, "is missing: where is the server application to be told?")
+    refuse_credentials(key, url, "use notification_headers")
     is_relative = not re.match(r"[A-Za-z][A-Za-z0-9+.-]*:", url)
     require(
         public_url is not None or not is_relative,
@@ -68,7 +70,6 @@ def check_notification_url(url: str, public_url: str | None) -> None:
         is_usable = False
     is_usable = is_usable and bool(re.fullmatch(r'[!"$-~]+', absolute))  # not #
     require(is_usable, key, f"{url!r} must be like 'http://127.0.0.1:9000/handle', in ASCII")
-    require("@" not in parts.netloc, key, "must have no credentials: use notification_headers")
     require(
         len(absolute) <= LONGEST_URL, key, f"must have at most {LONGEST_URL} characters [MC-BUP]"
     )

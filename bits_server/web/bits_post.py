@@ -52,6 +52,7 @@ _PLAIN_FIELDS = {
     "HTTP_CONTENT_ENCODING": names.CONTENT_ENCODING,
 }
 _BITS_PREFIX = "HTTP_BITS_"
+LONGEST_LOGGED_ID = 100  # characters; a field that is none may have 64 KB
 
 _Found = tuple[SessionManager, bytes] | None  # as VirtualDirectories.find gives it
 
@@ -93,7 +94,7 @@ class BitsPost:
             AnsweredPacket(
                 directory=found[0].directory.url if found else "",
                 packet=PACKET_NAMES[kind] if kind else "",
-                session_id=ack.session_id or "",
+                session_id=(ack.session_id or "")[:LONGEST_LOGGED_ID],
                 user=caller.known_user,
                 client_address=caller.client_address,
                 destination=_path(environ).decode(errors="backslashreplace"),

@@ -7,6 +7,7 @@ each the last value counts.
 from __future__ import annotations
 
 import ipaddress
+import re
 import socket
 from collections.abc import Callable, Iterable
 from typing import Any
@@ -19,6 +20,9 @@ from bits_server.web.handing_over import INTERNAL_PREFIX
 # In the environ, for authentication: whether the connection is of a unix socket that is trusted.
 CAME_OVER_UNIX = "bits_server.came_over_unix"
 
+# Some proxies add the port: of each connection another, which would be another client.
+_WITH_PORT = re.compile(r"([0-9.]+):[0-9]*|\[([0-9A-Fa-f:.]+)\](?::[0-9]*)?", re.ASCII)
+
 WsgiApplication = Callable[[dict[str, Any], Callable[..., Any]], Iterable[bytes]]
 
 
@@ -29,7 +33,7 @@ class TrustedProxies:
         """``trusted``: as in the settings."""
         trusted = tuple(trusted)
         self.application = application
-        self._behind_proxy = ProxyFix(application, x_for=1, x_proto=1, x_host=1)
+        self._behind_proxy = ProxyFix(self._for_address_alone, x_for=1, x_proto=1, x_host=1)
         self._trusts_unix = UNIX in trusted
         self._networks = [ipaddress.ip_network(each) for each in trusted if each != UNIX]
 
@@ -41,6 +45,14 @@ class TrustedProxies:
         if self._is_trusted(environ, came_over_unix=came_over_unix):
             environ[INTERNAL_PREFIX] = environ.get("HTTP_X_ACCEL_PREFIX", "")
             return self._behind_proxy(environ, start_response)
+        return self.application(environ, start_response)
+
+    def _for_address_alone(
+        self, environ: dict[str, Any], start_response: Callable[..., Any]
+    ) -> Iterable[bytes]:
+        found = _WITH_PORT.fullmatch(environ.get("REMOTE_ADDR") or "")
+        if found is not None:
+            environ["REMOTE_ADDR"] = found[1] or found[2]
         return self.application(environ, start_response)
 
     def _is_trusted(self, environ: dict[str, Any], *, came_over_unix: bool) -> bool:

@@ -13,9 +13,9 @@ def seeds() -> dict[str, bytes]:
     return {path.name: path.read_bytes() for path in sorted(FOLDER.glob("*.http"))}
 
 
-def keep(data: bytes, what: str) -> Path:
+def keep(data: bytes, what: str, folder: Path = FOLDER) -> Path:
     """Store an input that found something; it is replayed from now on."""
     name = f"found-{what}-{hashlib.sha256(data).hexdigest()[:12]}.http"
-    path = FOLDER / name
+    path = folder / name
     path.write_bytes(data)
     return path

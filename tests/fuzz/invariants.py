@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import dataclasses
+import importlib.util
 import os
 import re
+import struct
 import tempfile
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Self
@@ -20,6 +22,7 @@ SETTINGS = """\
 [server]
 workers = 1
 threads = 8
+administrators = ["alice"]
 [defaults]
 durability = "none"
 sessions_total = 200
@@ -40,12 +43,34 @@ authentication = ["basic"]
 basic_without_tls = true
 htpasswd_file = "{root}/secrets/users"
 allow = ["alice"]
+[[virtual_directory]]
+url = "/proxy"
+path = "{root}/proxy/{{user}}"
+authentication = ["certificate", "header"]
+proxy_secret = "sixteen-characters"
+[[virtual_directory]]
+url = "/told"
+path = "{root}/told"
+upload_page = true
+notification_type = "by-value"
+notification_url = "http://127.0.0.1:1/nobody-is-there"
 """
-FOLDERS = ("open", "strict", "login")
+TICKETS = """\
+[[virtual_directory]]
+url = "/ticket"
+path = "{root}/ticket/{{user}}"
+authentication = ["negotiate"]
+keytab = "{root}/secrets/keytab"
+"""
+FOLDERS = ("open", "strict", "login", "proxy", "told", "ticket")
+THREADS = 8  # of the settings
+DEPTH = ("a", "b", "c")  # of folders that have nothing else in them: for what climbs up
 USER, PASSWORD = "alice", "password"
 # What the inputs know: one that was opened, one with a reply, and one of a user who has logged in.
 OPENED = "{01234567-89AB-CDEF-0123-456789ABCDEF}"
 ANSWERED = "{11234567-89AB-CDEF-0123-456789ABCDEF}"
+# And one that no input knows, for looks at the server.
+HELD, HELD_FILE = "{21234567-89AB-CDEF-0123-456789ABCDEF}", "held.bin"
 REPLY = b"a reply of some bytes"
 OUTSIDE = b"what is outside stays as it is"
 _FIELD_VALUE = re.compile(rb"[\t\x20-\x7e\x80-\xff]*")
@@ -65,12 +90,15 @@ class Site:
     @contextmanager
     def made(cls) -> Iterator[Self]:
         with tempfile.TemporaryDirectory(prefix="bits-fuzz-") as name:
-            root = Path(name)
-            for folder in (*FOLDERS, "secrets", "outside"):
-                (root / folder).mkdir()
+            root = Path(name, *DEPTH)
+            for folder in (*FOLDERS, "secrets", "outside", "making"):
+                (root / folder).mkdir(parents=True)
             (root / "outside" / "file").write_bytes(OUTSIDE)
             add_user(root / "secrets" / "users", USER, PASSWORD)
-            (root / "settings.toml").write_text(SETTINGS.format(root=root))
+            (root / "secrets" / "keytab").write_bytes(_keytab())
+            has_tickets = importlib.util.find_spec("gssapi") is not None
+            text = SETTINGS + (TICKETS if has_tickets else "")
+            (root / "settings.toml").write_text(text.format(root=root))
             yield cls(root)
 
     @property
@@ -84,22 +112,30 @@ class Site:
         for folder, guid, owner in (
             ("open", OPENED, ""),
             ("open", ANSWERED, ""),
+            ("open", HELD, ""),
             ("strict", OPENED, ""),
             ("login", OPENED, USER),
+            ("told", OPENED, ""),
         ):
             path = self.root / folder / "BITS-Sessions" / guid
-            if (path / "session.json").exists():
+            if path.exists():
                 continue
-            path.mkdir(parents=True, exist_ok=True)
-            destination = f"{owner}/f.bin" if owner else "f.bin"
+            name = HELD_FILE if guid == HELD else "f.bin"
+            destination = f"{owner}/{name}" if owner else name
             record = SessionRecord(guid, destination, owner, "192.0.2.1", now)
-            if guid == ANSWERED:
-                (path / "response").write_bytes(REPLY)
-                (path / "request").write_bytes(b"hello")
-                record = dataclasses.replace(
-                    record, total=5, is_complete=True, notification=answered
-                )
-            (path / "session.json").write_bytes(record.to_json())
+            with tempfile.TemporaryDirectory(dir=self.root / "making") as making:
+                made = Path(making) / guid
+                made.mkdir()
+                if guid == ANSWERED:
+                    (made / "response").write_bytes(REPLY)
+                    (made / "request").write_bytes(b"hello")
+                    record = dataclasses.replace(
+                        record, total=5, is_complete=True, notification=answered
+                    )
+                (made / "session.json").write_bytes(record.to_json())
+                path.parent.mkdir(exist_ok=True)
+                with suppress(OSError):  # another sender was quicker
+                    made.rename(path)  # at once: the server sees no half of it
 
     def destinations(self) -> list[str]:
         """Of the sessions at /upload."""
@@ -109,17 +145,21 @@ class Site:
     def check_outside(self) -> None:
         """Raise Finding where something was written beside the virtual directories."""
         found = sorted(path.name for path in self.root.iterdir())
-        expected = sorted((*FOLDERS, "secrets", "outside", "settings.toml"))
+        expected = sorted((*FOLDERS, "secrets", "outside", "making", "settings.toml"))
         if found != expected:
             raise Finding(f"beside the virtual directories there is {set(found) ^ set(expected)}")
+        for above, name in zip(self.root.parents, reversed(DEPTH), strict=False):
+            if os.listdir(above) != [name]:
+                raise Finding(f"above the virtual directories there is {os.listdir(above)}")
         beside = [path.name for path in (self.root / "outside").iterdir()]
         if beside != ["file"] or (self.root / "outside" / "file").read_bytes() != OUTSIDE:
             raise Finding(f"outside was changed: {beside}")
-        if os.listdir(self.root / "secrets") != ["users"]:
+        if sorted(os.listdir(self.root / "secrets")) != ["keytab", "users"]:
             raise Finding("the folder of the secrets was changed")
-        users = set(os.listdir(self.root / "login")) - {"BITS-Sessions"}
-        if users - {USER}:
-            raise Finding(f"somebody who may not upload has a folder: {users}")
+        for folder, allowed in (("login", {USER}), ("ticket", set[str]())):
+            users = set(os.listdir(self.root / folder)) - {"BITS-Sessions"}
+            if users - allowed:
+                raise Finding(f"somebody who may not upload has a folder: {users}")
 
 
 def check_answers(raw: bytes, *, is_loose: bool = False) -> int:
@@ -160,3 +200,14 @@ def check_answers(raw: bytes, *, is_loose: bool = False) -> int:
         raw = rest[length:]
         count += 1
     return count
+
+
+def _keytab() -> bytes:
+    """Of one key that nobody has a ticket for."""
+
+    def counted(text: bytes) -> bytes:
+        return struct.pack(">H", len(text)) + text
+
+    name = b"".join(map(counted, (b"BITS.TEST", b"HTTP", b"bits.test")))
+    entry = struct.pack(">H", 2) + name + struct.pack(">IIBH", 1, 0, 1, 18) + counted(b"k" * 32)
+    return b"\x05\x02" + struct.pack(">i", len(entry)) + entry

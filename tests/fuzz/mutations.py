@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import base64
+import binascii
 import random
+import re
 from collections.abc import Sequence
 
 CRLF = b"\r\n"
@@ -33,6 +36,10 @@ FIELDS = [
     *(b"Connection: close", b"Connection: Upgrade", b"Upgrade: h2c", b"HTTP2-Settings: AAMAAABk"),
     *(b"Host: a", b"Host: a\r\nHost: b", b"Host:", b" folded", b"\tfolded: yes", b"no colon"),
     *(b": no name", b"Content-Encoding: gzip", b"Content-Name: x", b"Content-Type: \xff\xfe"),
+    *(b"X-Proxy-Secret: sixteen-characters", b"X-Remote-User: ../outside", b"X-Remote-User: a, b"),
+    *(b"X-Client-Subject: CN=alice", b"X_Remote_User: alice", b"X-Remote-User: BITS-Sessions"),
+    *(b"Origin: https://elsewhere.test", b"Sec-Fetch-Site: cross-site", b"Origin: null"),
+    *(b"X-Bits-Sessions: 1", b"Content-Type: application/json", b"X-Forwarded-Proto: https"),
     b"BITS-Supported-Protocols: {7df0354d-249b-430f-820d-3d2a9bef4931}",
 ]
 LINES = [
@@ -41,6 +48,17 @@ LINES = [
         b"BITS_POST /upload/strict/f HTTP/1.0",
         b"BITS_POST /login/f HTTP/1.1",
         b"OPTIONS * HTTP/1.1",
+    ),
+    *(
+        b"BITS_POST /proxy/f HTTP/1.1",
+        b"BITS_POST /ticket/f HTTP/1.1",
+        b"BITS_POST /told/f HTTP/1.1",
+    ),
+    *(b"GET /told/ HTTP/1.1", b"GET /told/BITS-Sessions/.page/../../f HTTP/1.1"),
+    *(
+        b"GET /-/sessions HTTP/1.1",
+        b"POST /-/sessions/act HTTP/1.1",
+        b"HEAD /-/sessions/../f HTTP/1.1",
     ),
     *(b"BITS_POST /upload/../outside/f HTTP/1.1", b"BITS_POST /upload/%2e%2e/outside/f HTTP/1.1"),
     *(b"BITS_POST /upload/a%00b HTTP/1.1", b"BITS_POST http://h/upload/f HTTP/1.1"),
@@ -133,6 +151,20 @@ def _replace_byte(data: bytes, chance: random.Random) -> bytes:
     return data[:at] + bytes([chance.randrange(256)]) + data[at + 1 :]
 
 
+def _other_token(data: bytes, chance: random.Random) -> bytes:
+    """Of an Authorization, as what it is in base64."""
+    found = re.search(rb"\r\nAuthorization: (?:Basic|Negotiate) ([A-Za-z0-9+/=]+)", data)
+    if found is None:
+        return data
+    try:
+        token = base64.b64decode(found[1])
+    except binascii.Error:
+        return data
+    for _ in range(chance.choice([1, 1, 2, 5])):
+        token = chance.choice([_insert_bytes, _replace_byte, _replace_byte, _cut])(token, chance)
+    return data[: found.start(1)] + base64.b64encode(token) + data[found.end(1) :]
+
+
 def _other_line_ends(data: bytes, chance: random.Random) -> bytes:
     return data.replace(
         CRLF, chance.choice([b"\n", b"\r", b"\n\r", b"\r\n "]), chance.choice([1, -1])
@@ -141,5 +173,5 @@ def _other_line_ends(data: bytes, chance: random.Random) -> bytes:
 
 _CHANGES = [
     *(_add_field, _add_field, _replace_line, _drop_line, _repeat_line, _replace_body, _cut),
-    *(_insert_bytes, _replace_byte, _other_line_ends),
+    *(_insert_bytes, _replace_byte, _other_line_ends, _other_token),
 ]

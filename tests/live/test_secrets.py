@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import os
+import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -119,3 +120,39 @@ def test_no_secret_is_told(
     secrets = [*(secret[:12] for secret in secrets), hashed, key_line]
     secrets += [basic("alice", each).partition(" ")[2] for each in (PASSWORD, WRONG)]
     assert [secret for secret in secrets if secret in everything] == []
+
+
+CREDENTIALS = basic("alice", PASSWORD).encode()
+LINE = b"BITS_POST /upload/f HTTP/1.1"
+
+
+@pytest.mark.parametrize(
+    ("head", "status", "what"),
+    [
+        (b"%s\r\nAuthorization %s" % (LINE, CREDENTIALS), 400, "invalid header"),
+        (b"%s\r\nAuthorization%s: x" % (LINE, CREDENTIALS), 400, "invalid header name"),
+        (b"%s\r\n%s: x" % (LINE, CREDENTIALS), 400, "invalid header name"),
+        (b"%s\r\nAuthorization: Basic\r\n %s" % (LINE, CREDENTIALS[6:]), 400, "obsolete folding"),
+        (b"%s\r\nTransfer-Encoding: %s" % (LINE, CREDENTIALS), 501, "unsupported transfer coding"),
+        (b"%s\r\nExpect: %s" % (LINE, CREDENTIALS), 417, "expectation failed"),
+        (b"Authorization: %s" % CREDENTIALS, 400, "invalid"),
+        (b"BITS_POST %s" % CREDENTIALS, 400, "invalid"),
+        (b"BITS_POST /%s%s HTTP/1.1" % (CREDENTIALS[6:], b"x" * 9000), 414, "limit request line"),
+        (b"%s\r\nX: %s%s" % (LINE, CREDENTIALS, b"x" * 70_000), 431, "limit request headers"),
+    ],
+)
+def test_what_is_no_request_is_repeated_to_nobody(
+    folder: Path, tmp_path: Path, head: bytes, status: int, what: str
+) -> None:
+    """Neither in the answer nor in the log: a line without its colon may be an Authorization."""
+    with LiveServer(folder, log_file=tmp_path / "server.log") as server:
+        with socket.create_connection(server.address, timeout=10) as connection:
+            connection.sendall(head + b"\r\nHost: bits.test\r\nBITS-Packet-Type: Ping\r\n\r\n")
+            answer = connection.recv(1 << 16)
+        assert answer.startswith(b"HTTP/1.1 %d " % status), answer
+        wait_until(lambda: "is no request" in server.log)
+        log = server.log
+    assert "WARNING what 127.0.0.1 sent is no request (" + what in log
+    for secret in (CREDENTIALS[6:].decode()[:12], PASSWORD):
+        assert secret not in log
+        assert secret.encode() not in answer

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import os
 import re
+import socket
 import subprocess
 import sys
 import tempfile
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -15,6 +17,7 @@ from bits_server.web.socket_input import BUFFER_BYTES
 from tests.conftest import ServerMaker
 from tests.support.bits_client import BitsClient, assert_success
 from tests.support.live_server import LiveServer
+from tests.support.passwords import add_user
 from tests.support.server_application import ServerApplication
 from tests.support.tools import require_tool
 from tests.support.waiting import is_listening, wait_until
@@ -173,3 +176,28 @@ def test_gunicorn_believes_nobody_what_trusted_proxies_does_not(
         told = application.notifications[0].headers["bits-original-request-url"]
         assert told == "http://bits.test/upload/f.bin"
         assert "203.0.113.9" not in server.log
+
+
+@pytest.mark.parametrize("rest", [b"zz\r\n", b"\r\n\r\n", b"-5\r\nhello\r\n0\r\n\r\n"])
+def test_a_request_has_one_answer_whatever_is_left_of_its_body(
+    folder: Path, tmp_path: Path, rest: bytes
+) -> None:
+    """A second one, about the rest, would be taken for that of the next request."""
+    add_user(tmp_path / "users", "alice", "secret")
+    settings = tmp_path / "settings.toml"
+    settings.write_text(
+        '[server]\nadministrators = ["alice"]\n'
+        f'[[virtual_directory]]\nurl = "/upload"\npath = "{folder}"\n'
+        f'authentication = ["basic"]\nhtpasswd_file = "{tmp_path}/users"\n'
+        "basic_without_tls = true\n"
+    )
+    head = b"Host: bits.test\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n"
+    options = ["--settings", str(settings)]
+    with LiveServer(options=options, log_file=tmp_path / "server.log") as server:
+        for line in (b"POST /-/sessions/act", b"GET /upload/", b"BITS_POST /upload/f"):
+            with socket.create_connection(server.address, timeout=10) as connection:
+                connection.sendall(line + b" HTTP/1.1\r\n" + head + rest)
+                connection.shutdown(socket.SHUT_WR)
+                received = b"".join(iter(partial(connection.recv, 1 << 16), b""))
+            assert received.count(b"HTTP/1.1 ") == 1, received
+    assert "Traceback" not in server.log

@@ -153,6 +153,13 @@ def test_the_checksum_is_told_where_there_is_one() -> None:
             "attempt 1, 0.000 s: it answered 200 with a reply at '/x'",
         ),
         (
+            NotificationOutcome(
+                1, 1.0, 1.0, True, 200, reply_url="https://u:p@files:81/x@y/z?a=b@c&signature=s"
+            ),
+            "INFO",
+            "attempt 1, 0.000 s: it answered 200 with a reply at 'https://...@files:81/x@y/z?...'",
+        ),
+        (
             NotificationOutcome(1, 1.0, 2.0, status=401, told_status=500, error="it answered 401"),
             "WARNING",
             "attempt 1, 1.000 s: failed, the client is told 500: it answered 401",

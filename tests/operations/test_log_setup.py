@@ -137,6 +137,8 @@ def test_a_file_that_was_moved_away_is_made_anew(log: logging.Logger, tmp_path: 
         set_up_logging()
     assert file.read_text().endswith(" INFO after\n")
     assert (tmp_path / "bits-server.log.1").read_text().endswith(" INFO before\n")
+    modes = {each.stat().st_mode & 0o777 for each in tmp_path.glob("bits-server.log*")}
+    assert modes <= {0o640, 0o600}, "session ids are not for everybody"
 
 
 def test_a_file_that_cannot_be_written_is_named(log: logging.Logger, tmp_path: Path) -> None:

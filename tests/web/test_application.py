@@ -9,8 +9,10 @@ from pathlib import Path
 import pytest
 
 from bits_server import Settings, VirtualDirectory, create_app
+from bits_server.operations.event_log import EventLog
 from bits_server.protocol.errors import FragmentOutOfOrder
 from bits_server.sessions.manager import SessionManager
+from bits_server.sessions.observer import AnsweredPacket
 from bits_server.web.trusted_proxies import WsgiApplication
 from tests.conftest import ClientMaker
 from tests.support.bits_client import BitsClient, assert_refused, assert_success
@@ -68,6 +70,22 @@ def test_a_session_id_that_cannot_be_sent_is_not_echoed(make_client: ClientMaker
         assert_refused(answer, 500, "0x8020001F")
     long = "x" * 1024
     assert_refused(client.close(BITS_Session_Id=long), 500, "0x8020001F", long)
+
+
+def test_of_a_session_id_that_is_none_the_log_gets_the_beginning(folder: Path) -> None:
+    seen: list[AnsweredPacket] = []
+
+    class Observer(EventLog):
+        def answered(self, packet: AnsweredPacket) -> None:
+            seen.append(packet)
+
+    directory = VirtualDirectory(url="/upload", path=str(folder))
+    app = create_app(Settings((directory,)), Observer(), clean_up=False)
+    client = BitsClient(InProcessSender(app))
+    client.ping(BITS_Session_Id="x" * 60_000)
+    client.create()
+    client.ping(BITS_Session_Id=client.session_id)
+    assert [each.session_id for each in seen] == ["x" * 100, client.session_id, client.session_id]
 
 
 def test_an_embedding_program_may_watch_the_sessions(folder: Path) -> None:

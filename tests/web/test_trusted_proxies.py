@@ -67,6 +67,23 @@ def test_everybody_else_says_what_he_likes(trusted: tuple[str, ...], peer: str) 
     assert seen(trusted, REMOTE_ADDR=peer) == (peer, "http", "localhost:8080")
 
 
+@pytest.mark.parametrize(
+    ("told", "address"),
+    [
+        ("192.0.2.77:50123", "192.0.2.77"),
+        ("198.51.100.9, 192.0.2.77:1", "192.0.2.77"),
+        ("[2001:db8::7]:50123", "2001:db8::7"),
+        ("[2001:db8::7]", "2001:db8::7"),
+        ("2001:db8::7", "2001:db8::7"),
+        ("unknown:1", "unknown:1"),
+        ("", "127.0.0.1"),
+    ],
+)
+def test_the_client_is_its_address_without_a_port(told: str, address: str) -> None:
+    """Else each connection would be a client of its own, and no guess the second one."""
+    assert seen(("127.0.0.1",), HTTP_X_FORWARDED_FOR=told)[0] == address
+
+
 @pytest.fixture
 def unix_socket() -> Iterator[socket.socket]:
     with socket.socket(socket.AF_UNIX) as connection:

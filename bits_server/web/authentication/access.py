@@ -50,6 +50,7 @@ class Access:
         """Raise UserNotAllowed, or return."""
         if self._is_for_all or user in self._users:
             return
+        unknown: list[str] = []
         if self._groups and self._file is not None:
             try:
                 groups = self._file.content()
@@ -59,4 +60,6 @@ class Access:
                 ) from error
             if any(user in groups.get(name, ()) for name in self._groups):
                 return
-        raise UserNotAllowed(f"the user {user!r} is not among those that allow names")
+            unknown = [name for name in self._groups if name not in groups]
+        hint = f"; groups_file has no group {', '.join(map(repr, unknown))}" if unknown else ""
+        raise UserNotAllowed(f"the user {user!r} is not among those that allow names{hint}")

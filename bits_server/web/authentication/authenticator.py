@@ -8,7 +8,8 @@ password that nobody would look at.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 from bits_server.protocol.errors import AuthenticationRequired, TooManyFailures, UserNotAllowed
@@ -43,27 +44,30 @@ class Authenticator:
         if not self._schemes:
             return ANONYMOUS
         address = environ.get("REMOTE_ADDR") or ""
-        self._slow_down(address, environ)
-        try:
-            found = (scheme.identify(environ) for scheme in self._schemes)
-            identity = next((each for each in found if each is not None), None)
-        except CredentialsRefused as error:
-            raise self._refusal(environ, self._counted(error, address), error.user) from error
+        with self._slowed_down(address, environ):
+            try:
+                found = (scheme.identify(environ) for scheme in self._schemes)
+                identity = next((each for each in found if each is not None), None)
+            except CredentialsRefused as error:
+                raise self._refusal(environ, self._counted(error, address), error.user) from error
         if identity is None:
             raise self._refusal(environ, _without_identity(environ))
         self._access.refuse(identity.user)
         return identity
 
-    def _slow_down(self, address: str, environ: dict[str, Any]) -> None:
+    @contextmanager
+    def _slowed_down(self, address: str, environ: dict[str, Any]) -> Iterator[None]:
         if "HTTP_AUTHORIZATION" not in environ:
+            yield
             return
-        wait = self._throttle.wait_seconds(address)
-        if wait and not any(scheme.is_remembered(environ) for scheme in self._schemes):
-            raise TooManyFailures(
-                f"wrong credentials came again and again from {address or 'there'}: "
-                f"none are looked at for {math.ceil(wait)} s",
-                math.ceil(wait),
-            )
+        with self._throttle.turn(address) as wait:
+            if wait and not any(scheme.is_remembered(environ) for scheme in self._schemes):
+                raise TooManyFailures(
+                    f"wrong credentials came again and again from {address or 'there'}: "
+                    f"none are looked at for {math.ceil(wait)} s",
+                    math.ceil(wait),
+                )
+            yield
 
     def _counted(self, error: CredentialsRefused, address: str) -> str:
         if not error.is_failure:

@@ -1,7 +1,8 @@
 """Basic [RFC 7617]: user and password, against a file that ``htpasswd`` of Apache writes.
 
 The rule of this file: a password is looked at once in a minute, since a good hash is slow, and not
-once for each packet; what is remembered is a keyed hash of it. Nothing here is ever logged.
+once for each packet; what is remembered is a keyed hash of it, and for a while only. No password is
+ever logged.
 """
 
 from __future__ import annotations
@@ -25,7 +26,11 @@ from bits_server.web.authentication.watched_file import WatchedFile
 
 REALM = "BITS uploads"
 REMEMBERED_SECONDS = 60
+# Who was right so long ago is looked at even where others guess at the same address: an upload that
+# is under way goes on, and one that waits for its next attempt, which Windows makes in 10 minutes.
+TRUSTED_SECONDS = 1200
 MAXIMUM_REMEMBERED = 10_000
+LONGEST_NAME = 255  # characters of those that are logged, though there is no such user
 BCRYPT_BYTES = 72  # bcrypt knows no more of a password, and htpasswd hashes no more of it
 
 _HASHES = CryptContext(schemes=["bcrypt", "sha512_crypt", "sha256_crypt"])
@@ -51,6 +56,29 @@ def parse_htpasswd(text: str) -> dict[str, str]:
     return users
 
 
+class Users:
+    """The hashes of a file, by user; and one for whoever is not in it."""
+
+    def __init__(self, text: str) -> None:
+        """``text``: of the file. Raises ValueError as ``parse_htpasswd``."""
+        self._hashes = parse_htpasswd(text)
+        self._all = sorted(self._hashes.values()) or [_HASH_OF_NOBODY]
+        self._key = hashlib.sha256("".join(self._all).encode()).digest()
+
+    def hash_of(self, user: str) -> str | None:
+        return self._hashes.get(user)
+
+    def hash_for_stranger(self, user: str) -> str:
+        """That of somebody, of always the same one for a name.
+
+        Hashes of a file may be quick and slow. With that of a certain user, a name whose answers
+        take another time would be one that is there; and with one by chance, a name whose answers
+        always take the same.
+        """
+        number = hmac.digest(self._key, _bytes_of(user), hashlib.sha256)
+        return self._all[int.from_bytes(number, "big") % len(self._all)]
+
+
 class BasicScheme:
     """Users of ``htpasswd_file``."""
 
@@ -66,7 +94,7 @@ class BasicScheme:
 
         ``verify``: from the stored hash and a password to whether it is right. Reads nothing yet.
         """
-        self._file = WatchedFile(htpasswd_file, parse_htpasswd)
+        self._file = WatchedFile(htpasswd_file, Users)
         self._without_tls = without_tls
         self._verify = verify or _is_right
         self._clock = clock
@@ -86,12 +114,12 @@ class BasicScheme:
     def is_remembered(self, environ: Mapping[str, Any]) -> bool:
         try:
             credentials = _credentials(environ)
-            stored = self._users().get(credentials[0]) if credentials else None
+            stored = self._users().hash_of(credentials[0]) if credentials else None
         except (CredentialsRefused, ServiceUnavailable):
             return False
         if credentials is None or stored is None:
             return False
-        return self._is_known(self._digest(*credentials, stored))
+        return self._is_known(self._digest(*credentials, stored), TRUSTED_SECONDS)
 
     def identify(self, environ: dict[str, Any]) -> Identity | None:
         credentials = _credentials(environ)
@@ -102,18 +130,19 @@ class BasicScheme:
             raise CredentialsRefused(
                 "a password came over a connection without TLS, where everybody on the way can "
                 "read it: use https, or set basic_without_tls = true",
-                user,
+                user[:LONGEST_NAME],
                 is_failure=False,
             )
         users = self._users()
-        stored = users.get(user)
+        stored = users.hash_of(user)
         if stored is None:
             # The same work as for a known user: the time of the answer does not tell names.
-            self._verify(next(iter(users.values()), _HASH_OF_NOBODY), password)
-            raise CredentialsRefused(f"there is no user {user!r} in htpasswd_file", user)
+            self._verify(users.hash_for_stranger(user), password)
+            name = user[:LONGEST_NAME]
+            raise CredentialsRefused(f"there is no user {name!r} in htpasswd_file", name)
         digest = self._digest(user, password, stored)
         with self._turns[digest[0] % _STRIPES]:
-            if not self._is_known(digest):
+            if not self._is_known(digest, REMEMBERED_SECONDS):
                 if not self._verify(stored, password):
                     raise CredentialsRefused(f"wrong password for the user {user!r}", user)
                 self._remember(digest)
@@ -122,7 +151,7 @@ class BasicScheme:
     def _is_safe(self, environ: Mapping[str, Any]) -> bool:
         return self._without_tls or environ.get("wsgi.url_scheme") == "https"
 
-    def _users(self) -> dict[str, str]:
+    def _users(self) -> Users:
         try:
             return self._file.content()
         except (OSError, ValueError) as error:
@@ -132,20 +161,24 @@ class BasicScheme:
 
     def _digest(self, user: str, password: bytes, stored: str) -> bytes:
         """With the stored hash in it: a changed password is forgotten at once."""
-        parts = (user.encode(errors="surrogateescape"), password, stored.encode())
+        parts = (_bytes_of(user), password, stored.encode())
         text = b"".join(len(part).to_bytes(4, "big") + part for part in parts)
         return hmac.digest(self._key, text, hashlib.sha256)
 
-    def _is_known(self, digest: bytes) -> bool:
-        until = self._remembered.get(digest)
-        return until is not None and until > self._clock()
+    def _is_known(self, digest: bytes, seconds: float) -> bool:
+        since = self._remembered.get(digest)
+        return since is not None and self._clock() - since < seconds
 
     def _remember(self, digest: bytes) -> None:
         with self._lock:
+            now = self._clock()
             self._remembered.pop(digest, None)
-            self._remembered[digest] = self._clock() + REMEMBERED_SECONDS
-            if len(self._remembered) > MAXIMUM_REMEMBERED:
-                self._remembered.popitem(last=False)
+            self._remembered[digest] = now
+            for oldest, since in list(self._remembered.items()):
+                is_full = len(self._remembered) > MAXIMUM_REMEMBERED
+                if not is_full and now - since < TRUSTED_SECONDS:
+                    break
+                del self._remembered[oldest]
 
 
 def _credentials(environ: Mapping[str, Any]) -> tuple[str, bytes] | None:
@@ -165,6 +198,10 @@ def _credentials(environ: Mapping[str, Any]) -> tuple[str, bytes] | None:
     if not colon:
         raise CredentialsRefused("the credentials of Basic are not like user:password")
     return user, password.encode()
+
+
+def _bytes_of(user: str) -> bytes:
+    return user.encode(errors="surrogateescape")
 
 
 def _is_usable(stored: str) -> bool:

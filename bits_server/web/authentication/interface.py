@@ -44,7 +44,7 @@ class Scheme(Protocol):
         """Values of WWW-Authenticate for this request; none where it has no challenge."""
 
     def is_remembered(self, environ: Mapping[str, Any]) -> bool:
-        """Whether these very credentials were right a moment ago. Quick."""
+        """Whether these very credentials were right not long ago. Quick."""
 
     def identify(self, environ: dict[str, Any]) -> Identity | None:
         """Who it is; None where no credentials of this scheme came.

@@ -48,6 +48,14 @@ def test_allow(groups: Path, allow: list[str], allowed: list[str], refused: list
     assert [user for user in allowed + refused if may(access, user)] == allowed
 
 
+def test_a_group_that_is_not_in_the_file_is_told(groups: Path) -> None:
+    access = Access(["@stafff", "@guests"], str(groups))
+    with pytest.raises(UserNotAllowed, match=r"names; groups_file has no group 'stafff'$"):
+        access.refuse("alice")
+    with pytest.raises(UserNotAllowed, match=r"that allow names$"):
+        Access(["@guests"], str(groups)).refuse("alice")
+
+
 def test_a_change_of_the_groups_counts_at_once(groups: Path) -> None:
     access = Access(["@staff"], str(groups))
     assert not may(access, "zoe")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import pytest
@@ -23,6 +23,7 @@ class NamedScheme:
     def __init__(self, name: str, *, has_challenge: bool = True, remembered: str = "") -> None:
         self.name = name
         self.asked = 0
+        self.meanwhile: Callable[[], None] = lambda: None
         self._has_challenge = has_challenge
         self._remembered = remembered
 
@@ -34,6 +35,7 @@ class NamedScheme:
 
     def identify(self, environ: dict[str, Any]) -> Identity | None:
         self.asked += 1
+        self.meanwhile()
         name, _, user = environ.get("HTTP_AUTHORIZATION", "").partition(" ")
         if name != self.name:
             return None
@@ -119,6 +121,26 @@ class TestSlowingDown:
         assert scheme.asked == asked
         clock.now += 1
         assert checked.identify(environ("A alice")).user == "alice"
+
+    def test_guesses_side_by_side_are_one_after_the_other(self) -> None:
+        """While one is looked at, which takes a good hash a while, a second one is not."""
+        clock, scheme = Clock(), NamedScheme("A")
+        checked = authenticator(scheme, clock=clock)
+        for _ in range(FREE_FAILURES):
+            with pytest.raises(AuthenticationRequired):
+                checked.identify(environ("A wrong"))
+        clock.now += 1
+        refused: list[TooManyFailures] = []
+
+        def guess_beside() -> None:
+            with pytest.raises(TooManyFailures) as caught:
+                checked.identify(environ("A wrong"))
+            refused.append(caught.value)
+
+        scheme.meanwhile = guess_beside
+        with pytest.raises(AuthenticationRequired, match=f"failure {FREE_FAILURES + 1} from"):
+            checked.identify(environ("A wrong"))
+        assert len(refused) == 1
 
     def test_others_and_those_who_were_right_a_moment_ago_are_not_slowed_down(self) -> None:
         checked = authenticator(NamedScheme("A", remembered="alice"))

@@ -14,8 +14,11 @@ from hypothesis import strategies as st
 
 from bits_server.protocol.errors import ServiceUnavailable
 from bits_server.web.authentication.basic import (
+    LONGEST_NAME,
     REMEMBERED_SECONDS,
+    TRUSTED_SECONDS,
     BasicScheme,
+    Users,
     _is_right,
     parse_htpasswd,
 )
@@ -127,6 +130,38 @@ def test_a_stranger_takes_as_much_time_as_a_user(users: Path) -> None:
     assert verify.count == 1
 
 
+def test_a_stranger_has_the_hash_of_anybody_and_always_the_same(users: Path) -> None:
+    """Else a user whose hash is slower than that of strangers would be told by the time."""
+    known = Users(users.read_text())
+    names = [f"stranger{number}" for number in range(200)]
+    hashes = [known.hash_for_stranger(name) for name in names]
+    assert hashes == [Users(users.read_text()).hash_for_stranger(name) for name in names]
+    assert set(hashes) == {known.hash_of(name) for name in ("alice", "bob", "carol", "dora")}
+    assert all(20 < hashes.count(each) < 90 for each in set(hashes))
+
+
+def test_in_an_empty_file_a_stranger_costs_a_hash_too(tmp_path: Path) -> None:
+    (tmp_path / "users").write_text("# nobody yet\n")
+    hashes: list[str] = []
+
+    def verify(stored: str, password: bytes) -> bool:
+        hashes.append(stored)
+        return _is_right(stored, password)
+
+    scheme = BasicScheme(str(tmp_path / "users"), verify=verify)
+    with pytest.raises(CredentialsRefused):
+        who(scheme, "mallory", "secret")
+    assert hashes[0].startswith("$5$rounds=5000$")
+
+
+def test_a_name_of_kilobytes_is_told_in_part(users: Path) -> None:
+    scheme = BasicScheme(str(users))
+    with pytest.raises(CredentialsRefused) as caught:
+        who(scheme, "x" * 40_000, "secret")
+    assert caught.value.user == "x" * LONGEST_NAME
+    assert len(str(caught.value)) < 2 * LONGEST_NAME
+
+
 class TestWithoutTls:
     def test_no_password_is_asked_for_nor_looked_at(self, users: Path) -> None:
         verify = CountingVerifier()
@@ -159,9 +194,28 @@ class TestRemembering:
         who(scheme, "alice", "secret")
         assert verify.count == 1
         clock.now += 2
-        assert not scheme.is_remembered(environ(basic("alice", "secret")))
         who(scheme, "alice", "secret")
         assert verify.count == 2
+
+    def test_who_was_right_is_trusted_for_a_while_and_then_forgotten(self, users: Path) -> None:
+        """So that others who guess at the same address stop no upload that is under way."""
+        clock = Clock()
+        scheme = BasicScheme(str(users), clock=clock)
+        who(scheme, "alice", "secret")
+        alice = environ(basic("alice", "secret"))
+        clock.now += TRUSTED_SECONDS - 1
+        assert scheme.is_remembered(alice)
+        assert not scheme.is_remembered(environ(basic("alice", "secret2")))
+        clock.now += 2
+        assert not scheme.is_remembered(alice)
+        who(scheme, "bob", "größe")
+        assert len(scheme._remembered) == 1
+
+    def test_a_changed_password_is_trusted_no_more(self, users: Path) -> None:
+        scheme = BasicScheme(str(users))
+        who(scheme, "alice", "secret")
+        add_user(users, "alice", "new")
+        assert not scheme.is_remembered(environ(basic("alice", "secret")))
 
     def test_packets_side_by_side_wait_for_the_first(self, users: Path) -> None:
         verify = CountingVerifier()
