@@ -60,13 +60,15 @@ class Transfer:
     ) -> None:
         """``save`` is called with the job at each step that must survive a crash, and about once
         a second for its progress. ``limiter``: shared by all jobs. ``on_sent``: for the eyes, some
-        times a second, with bytes that were sent and are not acknowledged yet.
+        times a second, with bytes that were sent and are not acknowledged yet. ``lines`` may be
+        cut from another thread, to wait for no answer any more.
         """
         self.job = job
         self._save = save
         self._clock = clock
         self._limiter = limiter.for_job(job)
         self._transport = Transport(job.settings, passwords)
+        self.lines = self._transport.lines
         self._conversation = Conversation(self._transport, job.url)
         self._sizes = FragmentSizes(job.settings.fragment_size_limit, self._limiter.rate)
         self._headway = Headway()
@@ -89,10 +91,6 @@ class Transfer:
                 else:
                     self._fail(failure)
         return self.job
-
-    def cut_lines(self) -> None:
-        """From another thread, once ``stop`` is set: wait for no answer any more."""
-        self._transport.cut_lines()
 
     def _attempt(self, stop: Stop) -> None:
         with OpenFile(self.job.file) as file:
