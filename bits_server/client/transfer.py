@@ -170,18 +170,18 @@ class Transfer:
         session = self.job.session
         assert session is not None
         began = self._clock.monotonic()
-        with file.fragment(first, size, self._limiter, stop, self._sent) as body:
-            try:
-                received, reply_url = self._conversation.fragment(
-                    session, first, size, total, body if size else None
-                )
-            except FragmentTooLarge:
-                self._refused(size)
+        body = file.fragment(first, size, self._limiter, stop, self._sent)
+        try:
+            received, reply_url = self._conversation.fragment(
+                session, first, size, total, body if size else None
+            )
+        except FragmentTooLarge:
+            self._refused(size)
+            raise
+        except Fatal as failure:
+            if size or failure.error.http_status != 400:
                 raise
-            except Fatal as failure:
-                if size or failure.error.http_status != 400:
-                    raise
-                received, reply_url = 0, None  # Close-Session alone will have to make the file
+            received, reply_url = 0, None  # Close-Session alone will have to make the file
         if self._is_known_position and received == first + size:
             self._sizes.took(size, self._clock.monotonic() - began)
         self._is_known_position = True

@@ -24,6 +24,7 @@ from bits_server.client.errors import (
     Fatal,
 )
 from bits_server.client.jobs import ErrorContext, Settings
+from bits_server.client.local_file import BLOCK_BYTES
 from bits_server.client.login import SCHEMES, Login
 from bits_server.client.open_lines import OpenLines
 from bits_server.client.proxies import login_in, proxy_for, refuse_other_schemes, without_login
@@ -34,7 +35,6 @@ from bits_server.client.whole_heads import WholeHeads
 from bits_server.version import VERSION
 
 MOST_OF_A_BODY = 1 << 16
-BLOCK_BYTES = 1 << 20  # read from the file and sent at once; 16 KiB cost twice the processor time
 
 
 @dataclass(frozen=True)
@@ -55,7 +55,7 @@ class Body(Protocol):
 
     def __len__(self) -> int: ...
 
-    def read(self, size: int = ..., /) -> bytes: ...
+    def read(self, size: int = ..., /) -> bytes | memoryview: ...
 
     def seek(self, offset: int, /) -> int: ...
 
@@ -206,7 +206,7 @@ class Transport:
                 method,
                 url,
                 headers=dict(headers),
-                data=body,
+                data=body,  # type: ignore[arg-type] # a memoryview is sent as bytes are
                 auth=auth,
                 proxies={"http": named, "https": named} if named else {},
                 timeout=self._timeouts,
