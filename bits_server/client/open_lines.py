@@ -9,15 +9,20 @@ from __future__ import annotations
 import contextlib
 import socket
 import threading
+import time
+from collections.abc import Iterator
 from typing import Any
 from weakref import WeakSet
 
 
 class OpenLines:
-    """``sending``: seconds for each piece that is sent over one of them."""
+    """``sending``: seconds for each piece that is sent over one of them; ``answer``: for the whole
+    of an answer, since one that drips never keeps a socket waiting for long."""
 
-    def __init__(self, sending: float) -> None:
+    def __init__(self, sending: float, answer: float) -> None:
         self._sending = sending
+        self._answer = answer
+        self._due: float | None = None
         self._lock = threading.Lock()
         self._sockets: WeakSet[socket.socket] = WeakSet()
         self._is_cut = False
@@ -34,6 +39,21 @@ class OpenLines:
     def begins(self, line: Any) -> None:
         """A request is sent over it: the time limit of the last answer counts no more."""
         line.settimeout(self._sending)
+
+    @contextlib.contextmanager
+    def awaiting(self) -> Iterator[None]:
+        """Until an answer, or a part of it that is short, is there."""
+        self._due = time.monotonic() + self._answer
+        try:
+            yield
+        finally:
+            self._due = None
+
+    @property
+    def is_overdue(self) -> bool:
+        """Whether somebody should cut them. From any thread."""
+        due = self._due
+        return due is not None and time.monotonic() > due
 
     def cut(self) -> None:
         """All of them, and those that are opened later. From any thread."""

@@ -73,10 +73,13 @@ class Running:
 
         def watch() -> None:
             while not is_over.wait(LOOK_SECONDS):
+                if transfer.lines.is_overdue:
+                    transfer.lines.cut()
+                    return
                 if stop.is_set() or self._is_unwanted(job):
                     halt.set()
                     if not is_over.wait(GRACE_SECONDS):
-                        transfer.cut_lines()
+                        transfer.lines.cut()
                     return
 
         watcher = threading.Thread(target=watch)

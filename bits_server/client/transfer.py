@@ -60,13 +60,15 @@ class Transfer:
     ) -> None:
         """``save`` is called with the job at each step that must survive a crash, and about once
         a second for its progress. ``limiter``: shared by all jobs. ``on_sent``: for the eyes, some
-        times a second, with bytes that were sent and are not acknowledged yet.
+        times a second, with bytes that were sent and are not acknowledged yet. ``lines`` may be
+        cut from another thread, to wait for no answer any more.
         """
         self.job = job
         self._save = save
         self._clock = clock
         self._limiter = limiter.for_job(job)
         self._transport = Transport(job.settings, passwords)
+        self.lines = self._transport.lines
         self._conversation = Conversation(self._transport, job.url)
         self._sizes = FragmentSizes(job.settings.fragment_size_limit, self._limiter.rate)
         self._headway = Headway()
@@ -89,10 +91,6 @@ class Transfer:
                 else:
                     self._fail(failure)
         return self.job
-
-    def cut_lines(self) -> None:
-        """From another thread, once ``stop`` is set: wait for no answer any more."""
-        self._transport.cut_lines()
 
     def _attempt(self, stop: Stop) -> None:
         with OpenFile(self.job.file) as file:
@@ -172,18 +170,18 @@ class Transfer:
         session = self.job.session
         assert session is not None
         began = self._clock.monotonic()
-        with file.fragment(first, size, self._limiter, stop, self._sent) as body:
-            try:
-                received, reply_url = self._conversation.fragment(
-                    session, first, size, total, body if size else None
-                )
-            except FragmentTooLarge:
-                self._refused(size)
+        body = file.fragment(first, size, self._limiter, stop, self._sent)
+        try:
+            received, reply_url = self._conversation.fragment(
+                session, first, size, total, body if size else None
+            )
+        except FragmentTooLarge:
+            self._refused(size)
+            raise
+        except Fatal as failure:
+            if size or failure.error.http_status != 400:
                 raise
-            except Fatal as failure:
-                if size or failure.error.http_status != 400:
-                    raise
-                received, reply_url = 0, None  # Close-Session alone will have to make the file
+            received, reply_url = 0, None  # Close-Session alone will have to make the file
         if self._is_known_position and received == first + size:
             self._sizes.took(size, self._clock.monotonic() - began)
         self._is_known_position = True

@@ -24,6 +24,7 @@ from bits_server.client.errors import (
     Fatal,
 )
 from bits_server.client.jobs import ErrorContext, Settings
+from bits_server.client.local_file import BLOCK_BYTES
 from bits_server.client.login import SCHEMES, Login
 from bits_server.client.open_lines import OpenLines
 from bits_server.client.proxies import login_in, proxy_for, refuse_other_schemes, without_login
@@ -34,12 +35,12 @@ from bits_server.client.whole_heads import WholeHeads
 from bits_server.version import VERSION
 
 MOST_OF_A_BODY = 1 << 16
-BLOCK_BYTES = 1 << 20  # read from the file and sent at once; 16 KiB cost twice the processor time
 
 
 @dataclass(frozen=True)
 class TimeLimits:
-    """In seconds. ``sending``: for each piece; ``answer``: for what comes of it next."""
+    """In seconds. ``sending``: for each piece; ``answer``: for the whole of one but a reply, and
+    for each piece of that."""
 
     connecting: float = 30.0
     sending: float = 120.0  # [MC-BUP] 3.1.2.1
@@ -54,13 +55,13 @@ class Body(Protocol):
 
     def __len__(self) -> int: ...
 
-    def read(self, size: int = ..., /) -> bytes: ...
+    def read(self, size: int = ..., /) -> bytes | memoryview: ...
 
     def seek(self, offset: int, /) -> int: ...
 
 
 class Transport:
-    """The connections of one job. ``with Transport(...) as transport: ...``"""
+    """The connections of one job, which are ``lines``. ``with Transport(...) as transport: ...``"""
 
     def __init__(
         self, settings: Settings, passwords: Passwords, *, limits: TimeLimits = USUAL_LIMITS
@@ -68,7 +69,7 @@ class Transport:
         self._settings = settings
         self._passwords = passwords
         self._timeouts = (limits.connecting, limits.answer)
-        self._lines = OpenLines(limits.sending)
+        self.lines = OpenLines(limits.sending, limits.answer)
         self._auths: dict[Origin, AuthBase] = {}
         self._trusted: set[Origin] = set()
         self._proxy_login = ProxyLogin()
@@ -80,7 +81,7 @@ class Transport:
             {"User-Agent": f"bits-client/{VERSION}", "Accept": "*/*", "Accept-Encoding": "identity"}
         )
         for prefix in ("http://", "https://"):
-            self._session.mount(prefix, WholeHeads(BLOCK_BYTES, self._proxy_login, self._lines))
+            self._session.mount(prefix, WholeHeads(BLOCK_BYTES, self._proxy_login, self.lines))
         self._session.verify = settings.ca_file or True
         if settings.client_certificate:
             certificate, key = settings.client_certificate, settings.client_key
@@ -95,10 +96,6 @@ class Transport:
     def close(self) -> None:
         self._session.close()
 
-    def cut_lines(self) -> None:
-        """From any thread: nothing more is sent or received. Not to be used any more then."""
-        self._lines.cut()
-
     def trust(self, url: str) -> None:
         """What answers there may be told user and password; nobody else is."""
         self._trusted.add(origin_of(url))
@@ -111,7 +108,7 @@ class Transport:
         ``body`` has a length and can be rewound: it is sent again where credentials are wanted.
         """
         with closing(self._request(method, url, headers, body)) as response:
-            with self._translated(url):
+            with self._translated(url), self.lines.awaiting():
                 # So that the connection can be used again; a page of errors is nobody's business.
                 response.raw.read(MOST_OF_A_BODY, decode_content=False)
             return Answer(response.status_code, response.headers)
@@ -209,7 +206,7 @@ class Transport:
                 method,
                 url,
                 headers=dict(headers),
-                data=body,
+                data=body,  # type: ignore[arg-type] # a memoryview is sent as bytes are
                 auth=auth,
                 proxies={"http": named, "https": named} if named else {},
                 timeout=self._timeouts,

@@ -60,6 +60,10 @@ class _Connection(HTTPConnection):
             self.lines.begins(self.sock)
         super().request(*arguments, **keys)
 
+    def getresponse(self) -> Any:
+        with self.lines.awaiting():
+            return super().getresponse()
+
 
 class _TlsConnection(_Connection, HTTPSConnection):
     pass

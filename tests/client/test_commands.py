@@ -88,6 +88,25 @@ class TestTransfer:
             assert iis.files == {"/upload/f.bin": b"another one"}
         assert [job["state"] for job in jobs_of(bits_client)] == ["CANCELLED", "ACKNOWLEDGED"]
 
+    def test_json_has_the_words_that_are_typed_and_shown(
+        self, bits_client: Command, file: Path
+    ) -> None:
+        with FakeIis() as iis:
+            iis.script("Create-Session", Fault(status=403, hresult="0x80070005"))
+            done = bits_client("transfer", file, url_of(iis), "--priority", "high", "--json")
+        assert done.returncode == 1
+        assert done.stderr == ""
+        job = json.loads(done.stdout)
+        assert job["priority"] == "high"
+        text = job["error"].pop("text")
+        assert "exists there already" in text
+        assert job["error"] == {
+            "hresult": "0x80070005",
+            "name": "E_ACCESSDENIED",
+            "context": "REMOTE_FILE",
+            "http_status": 403,
+        }
+
     def test_a_refusal_ends_with_1_and_says_why(self, bits_client: Command, file: Path) -> None:
         with FakeIis() as iis:
             iis.script("Create-Session", Fault(status=403, hresult="0x80070005"))

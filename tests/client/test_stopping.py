@@ -11,6 +11,7 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -18,7 +19,7 @@ import pytest
 from bits_server.client import JobState, Queue, Settings
 from bits_server.client.credentials import KnownPasswords
 from bits_server.client.errors import ConnectionBroken
-from bits_server.client.transport import Transport
+from bits_server.client.transport import TimeLimits, Transport
 from tests.client.conftest import PROGRAM, Command
 from tests.support.certificates import Certificate
 from tests.support.fake_iis import FakeIis
@@ -123,7 +124,7 @@ def test_tls_is_cut_below_and_cut_for_what_is_opened_later(certificate: Certific
 
     def cut() -> None:
         wait_until(lambda: bool(read))
-        transport.cut_lines()
+        transport.lines.cut()
 
     with silent_server(certificate) as (url, read), transport, FakeIis() as iis:
         cutting = threading.Thread(target=cut)
@@ -134,6 +135,47 @@ def test_tls_is_cut_below_and_cut_for_what_is_opened_later(certificate: Certific
         with pytest.raises(ConnectionBroken):
             transport.send("BITS_POST", f"{iis.url}/upload/f", {"BITS-Packet-Type": "Ping"})
         assert iis.requests == []
+
+
+@contextmanager
+def dripping_server() -> Iterator[str]:
+    """Its answer comes a byte now and then, and never ends. Yields its URL."""
+    is_over = threading.Event()
+
+    def serve() -> None:
+        while True:
+            try:
+                line = listener.accept()[0]
+            except OSError:
+                return
+            with line, suppress(OSError):
+                line.sendall(b"HTTP/1.1 200 OK\r\nX-Drip: ")
+                while not is_over.wait(0.05):
+                    line.sendall(b"a")
+
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        serving = threading.Thread(target=serve)
+        serving.start()
+        try:
+            yield f"http://127.0.0.1:{listener.getsockname()[1]}/f"
+        finally:
+            is_over.set()
+            listener.shutdown(socket.SHUT_RDWR)
+            serving.join(20)
+
+
+def test_an_answer_that_drips_is_left_after_a_while(
+    tmp_path: Path, file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    brisk = partial(Transport, limits=TimeLimits(answer=1.0))
+    monkeypatch.setattr("bits_server.client.transfer.Transport", brisk)
+    queue = Queue(tmp_path / "state")
+    with dripping_server() as url:
+        job = queue.create(file, url, settings=NO_PROXY)
+        began = time.monotonic()
+        job = queue.run_job(job.id, waits=False)
+        assert time.monotonic() - began < SOON_SECONDS
+    assert job.state is JobState.TRANSIENT_ERROR
 
 
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 3)])

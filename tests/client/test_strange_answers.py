@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import io
 import os
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -176,16 +178,15 @@ def test_a_part_of_another_reply_is_not_added(
 def test_a_file_that_changes_while_its_last_bytes_are_read(
     make_job: JobMaker, run: Runner, local_file: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    read = os.pread
-
-    def read_and_change(fd: int, size: int, at: int) -> bytes:
-        block = read(fd, size, at)
-        os.utime(local_file, (1, 1))
-        return block
+    class Changing(io.FileIO):
+        def readinto(self, buffer: Any, /) -> int | None:
+            read = super().readinto(buffer)
+            os.utime(local_file, (1, 1))
+            return read
 
     with FakeIis() as iis:
         job = make_job(of(iis))
-        monkeypatch.setattr(os, "pread", read_and_change)
+        monkeypatch.setattr(io, "FileIO", Changing)
         done = run(job)
         assert iis.files == {}
     assert done.state is JobState.ERROR

@@ -403,6 +403,28 @@ class TestReplies:
         assert tags[0] == job.session.reply_tag
         assert tags[-1] not in (None, tags[0])
 
+    def test_a_disk_that_is_too_small_for_the_reply(
+        self, make_job: JobMaker, run: Runner, small_disk: Path
+    ) -> None:
+        """It is told, and goes on where there is room again; nothing is uploaded again."""
+        place, filled = small_disk / "reply", small_disk / "filled"
+        filled.write_bytes(bytes(1_900_000))
+        with FakeIis(reply=REPLY) as iis:
+            job = run(make_job(of(iis), reply_path=str(place)))
+            assert job.state is JobState.ERROR
+            assert job.error is not None
+            assert job.error.hresult == 0x8007001D
+            assert job.error.context is ErrorContext.LOCAL_FILE
+            assert "No space left" in job.error.text
+            filled.unlink()
+            job = run(job)
+            assert iis.kinds()[-3:] == ["Ping", "GET", "Close-Session"]
+            assert iis.requests[-2].headers["range"] != "bytes=0-"
+            assert iis.requests[-2].status == 206
+        assert job.state is JobState.TRANSFERRED
+        put_in_place(str(place), job.id)
+        assert place.read_bytes() == REPLY
+
     def test_no_reply_where_one_is_wanted_is_an_error(
         self, make_job: JobMaker, run: Runner, tmp_path: Path
     ) -> None:

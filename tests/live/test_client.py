@@ -9,6 +9,7 @@ import signal
 import subprocess
 import sys
 import threading
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import replace
 from functools import partial
@@ -391,11 +392,12 @@ def test_client_and_server_killed_at_random_moments(
     kills = 100 if is_soak else 6
     environment = {**os.environ, "BITS_CLIENT_STATE": str(tmp_path / "state")}
     done = uploads = 0
+    met: Counter[str] = Counter()
     while done < kills:
         url = f"{direct_server.url}/upload/{uploads}.bin"
         command = [sys.executable, "-m", "bits_server.client", "transfer", str(file), url]
         command += ["--proxy", "none", "--retry-delay", "5s", "--fragment-size-limit", "200kB"]
-        slow = [*command, "--limit", "3MB"]
+        slow = [*command, "--limit", "1MB"]
         while True:
             client = subprocess.Popen(slow if done < kills else command, env=environment)
             who = seeded.choice(["client", "server", "both"])
@@ -403,6 +405,7 @@ def test_client_and_server_killed_at_random_moments(
                 code = client.wait(seeded.uniform(0.3, 2.0) if done < kills else 60)
             except subprocess.TimeoutExpired:
                 done += 1
+                met[_stage(Queue(tmp_path / "state"), url)] += 1
                 if who != "server":
                     client.send_signal(signal.SIGKILL)
                 if who != "client":
@@ -419,7 +422,18 @@ def test_client_and_server_killed_at_random_moments(
     for session in (folder / "BITS-Sessions").glob("{*"):
         # Nobody heard of it: client or server was killed before the Ack of Create-Session was kept.
         assert [path.name for path in session.iterdir()] == ["session.json"]
-    tell(f"{done} kills, {uploads} uploads")
+    stages = ", ".join(f"{count} {stage}" for stage, count in sorted(met.items()))
+    tell(f"{done} kills ({stages}), {uploads} uploads")
+
+
+def _stage(queue: Queue, url: str) -> str:
+    """What a kill has met, for the figures."""
+    jobs = [job for job in queue.jobs() if job.url == url]
+    if not jobs:
+        return "before there was a job"
+    if not jobs[-1].progress.transferred:
+        return "before an Ack of a Fragment"
+    return "after one, and before the last" if jobs[-1].session is not None else "at the end"
 
 
 @pytest.mark.soak

@@ -7,11 +7,13 @@ import os
 import sys
 from collections.abc import Sequence
 from datetime import UTC, datetime
+from typing import Any
 
 import click
 from tqdm.utils import disp_len, disp_trim
 
 from bits_server.client.command.words import error_text, printable, size_text
+from bits_server.client.errors import name_of
 from bits_server.client.job_store import as_plain
 from bits_server.client.jobs import Job
 
@@ -22,9 +24,21 @@ _LEAST_OF_NAME = 8
 
 
 def print_json(value: Job | Sequence[Job]) -> None:
-    plain = [as_plain(job) for job in value] if isinstance(value, Sequence) else as_plain(value)
+    plain = [_plain(job) for job in value] if isinstance(value, Sequence) else _plain(value)
     # As ASCII: a name may hold what no terminal should see, or what is no text at all.
     click.echo(json.dumps(plain, indent=2))
+
+
+def _plain(job: Job) -> dict[str, Any]:
+    """With the words that people and other commands use, and not the numbers of the store."""
+    plain = as_plain(job) | {"priority": job.priority.name.lower()}
+    if job.error is not None:
+        plain["error"] |= {
+            "hresult": f"0x{job.error.hresult:08X}",
+            "name": name_of(job.error.hresult),
+            "context": job.error.context.name,
+        }
+    return plain
 
 
 def terminal_columns() -> int | None:
