@@ -24,7 +24,7 @@ SIZES = {
     "notes.txt": 9000,
 }
 WIDE = {"width": 900, "height": 1000}
-PHONE = {"width": 375, "height": 1180}
+PHONE = {"width": 360, "height": 1180}
 LOOKS: dict[str, dict[str, Any]] = {
     "upload-page": {"viewport": WIDE},
     "upload-page-dark": {"viewport": WIDE, "color_scheme": "dark"},

@@ -1,4 +1,4 @@
-"""Fixtures of the tests that have a person at the upload page of a real server."""
+"""Fixtures of the tests that have a person at a page of a real server."""
 
 from __future__ import annotations
 
@@ -13,6 +13,9 @@ from playwright.sync_api import Page
 
 from tests.conftest import ServerMaker
 from tests.support.live_server import LiveServer
+from tests.support.passwords import add_user
+from tests.support.server_application import Answer, ServerApplication
+from tests.support.sessions_watcher import closed_url
 from tests.support.upload_person import Person
 
 MIB = 1 << 20
@@ -67,3 +70,53 @@ def make_file(tmp_path: Path) -> Callable[..., Path]:
         return file
 
     return make
+
+
+@pytest.fixture
+def application() -> Iterator[ServerApplication]:
+    with ServerApplication(Answer(503)) as running:
+        yield running
+
+
+@pytest.fixture
+def open_sessions_site(folder: Path, tmp_path: Path, application: ServerApplication) -> SiteOpener:
+    @contextmanager
+    def opened(server: str, directory: str = "", make: ServerMaker = LiveServer) -> Iterator[Any]:
+        told = tmp_path / "told"
+        told.mkdir()
+        file = tmp_path / "settings.toml"
+        file.write_text(
+            f'[server]\n{server}\n[[virtual_directory]]\nurl = "/upload"\npath = "{folder}"\n'
+            f"session_limit = 0\n{directory}\n"
+            f'[[virtual_directory]]\nurl = "/told"\npath = "{told}"\n'
+            f'notification_type = "by-value"\nnotification_url = "{application.url}"\n'
+        )
+        options = ["--settings", str(file)]
+        with make(options=options, log_file=tmp_path / "server.log") as running:
+            yield running
+
+    return opened
+
+
+@pytest.fixture
+def closed_site(open_sessions_site: SiteOpener) -> Iterator[tuple[LiveServer, str]]:
+    """With the page at the closed address, and its URL."""
+    with open_sessions_site('metrics_bind = "127.0.0.1:0"\nsessions_page = true') as server:
+        yield server, closed_url(server)
+
+
+@pytest.fixture
+def administered(
+    open_sessions_site: SiteOpener, make_server: ServerMaker, tmp_path: Path
+) -> Iterator[LiveServer]:
+    """The page where uploads come in, for alice and a group, behind nginx too."""
+    users, groups = tmp_path / "users", tmp_path / "groups"
+    for user in ("alice", "bob", "carol"):
+        add_user(users, user, f"{user}'s")
+    groups.write_text("staff: carol\n")
+    login = (
+        f'authentication = ["basic"]\nbasic_without_tls = true\nhtpasswd_file = "{users}"\n'
+        f'groups_file = "{groups}"\nallow = ["bob"]\n'
+    )
+    with open_sessions_site('administrators = ["alice", "@staff"]', login, make_server) as server:
+        yield server
