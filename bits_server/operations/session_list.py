@@ -101,12 +101,13 @@ def facts_of(facts: SessionFacts, now: float) -> dict[str, Any]:
         "idle_seconds": round(now - facts.last_progress),
         "expires": timestamp(facts.last_progress + facts.directory.session_timeout),
         "notification_type": facts.directory.notification_type.value,
-        "notification": None if outcome is None else _outcome(outcome),
+        "notification": None if outcome is None else notification_facts(outcome),
     }
     return told
 
 
-def _outcome(outcome: NotificationOutcome) -> dict[str, Any]:
+def notification_facts(outcome: NotificationOutcome) -> dict[str, Any]:
+    """What came of telling the server application, as ``facts_of`` has it."""
     return {
         "outcome": notification_of(outcome),
         "attempts": outcome.attempts,

@@ -18,7 +18,8 @@ from bits_server.web.bits_post import BitsPost
 from bits_server.web.downloads import DOWNLOAD_METHODS, answer_download, is_private
 from bits_server.web.error_answers import to_bits_error
 from bits_server.web.handing_over import INTERNAL_PREFIX
-from bits_server.web.pages.upload_page import UploadPage, is_of_page, refused_page
+from bits_server.web.pages.refused_page import refused_page
+from bits_server.web.pages.upload_page import UploadPage, is_of_page
 from bits_server.web.request_body import RequestBody
 from bits_server.web.virtual_directories import VirtualDirectories
 

@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-import hashlib
 import os
 import re
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import pytest
 from playwright.sync_api import Browser, Page, expect
 
-from tests.conftest import ServerMaker
+from tests.live.conftest import MIB, SiteOpener, digest
 from tests.support.browser import accessibility_faults, opened_page
 from tests.support.live_server import LiveServer
 from tests.support.passwords import add_user
@@ -21,59 +18,7 @@ from tests.support.proxied_server import ProxiedServer
 from tests.support.upload_person import Person
 from tests.support.waiting import wait_until
 
-MIB = 1 << 20
 SLOW = 2 * MIB  # bytes per second
-
-SiteOpener = Callable[..., Any]
-
-
-@pytest.fixture
-def open_site(make_server: ServerMaker, folder: Path, tmp_path: Path) -> SiteOpener:
-    @contextmanager
-    def opened(lines: str = "") -> Iterator[LiveServer]:
-        file = tmp_path / "settings.toml"
-        file.write_text(
-            f'[[virtual_directory]]\nurl = "/upload"\npath = "{folder}"\n'
-            f"upload_page = true\n{lines}\n"
-        )
-        options = ["--settings", str(file)]
-        with make_server(options=options, log_file=tmp_path / "server.log") as server:
-            yield server
-
-    return opened
-
-
-@pytest.fixture
-def page_server(open_site: SiteOpener) -> Iterator[LiveServer]:
-    with open_site() as server:
-        yield server
-
-
-@pytest.fixture
-def person(page_server: LiveServer, page: Page) -> Person:
-    return Person(page, page_server.url)
-
-
-@pytest.fixture
-def make_file(tmp_path: Path) -> Callable[..., Path]:
-    """A file whose mebibytes all differ."""
-    made = tmp_path / "own files"
-    made.mkdir()
-
-    def make(name: str, size: int) -> Path:
-        file = made / name
-        with file.open("wb") as opened:
-            for number in range(-(-size // MIB)):
-                block = hashlib.shake_128(number.to_bytes(8)).digest(4096) * 256
-                opened.write(block[: size - number * MIB])
-        return file
-
-    return make
-
-
-def digest(file: Path) -> str:
-    with file.open("rb") as opened:
-        return hashlib.file_digest(opened, "sha256").hexdigest()
 
 
 def sessions_created(server: LiveServer) -> int:
@@ -189,6 +134,17 @@ def test_a_name_that_the_server_refuses_is_said_in_words(person: Person, make_fi
     for name in ("back\\slash.txt", "BITS-Sessions"):
         person.choose(make_file(name, 10))
         person.sees(name, "Not uploaded", "does not take this name")
+        # As often as it is tried, it has the same name.
+        expect(person.row(name).get_by_role("button")).to_have_text(["Remove"])
+
+
+def test_a_name_that_would_turn_around_is_shown_as_it_is(
+    person: Person, make_file: Any, folder: Path
+) -> None:
+    file = make_file("cod\u202egpj.exe", 10)
+    person.choose(file)
+    person.sees_uploaded(["cod[U+202E]gpj.exe"])
+    assert (folder / file.name).is_file()
 
 
 def test_a_file_that_is_too_large_is_refused_in_words(
@@ -247,17 +203,20 @@ def test_a_dropped_file_is_uploaded_and_a_dropped_folder_is_explained(
     expect(drop).to_contain_text("Drop them")
     drop.dispatch_event("drop", {"dataTransfer": dropped})
     person.sees_uploaded(["dropped.txt"])
+    expect(person.page.locator("#totals")).to_have_text("1 of 1 finished, 7 B of 7 B")
     assert (folder / "dropped.txt").read_bytes() == b"dropped"
     person.page.evaluate(
         """() => {
-            const item = {kind: "file", webkitGetAsEntry: () => ({isDirectory: true}),
-                          getAsFile: () => new File([], "holidays")};
+            const item = {kind: "file", getAsFile: () => null,
+                          webkitGetAsEntry: () => ({isDirectory: true, name: "holidays"})};
             const event = new Event("drop", {bubbles: true, cancelable: true});
             event.dataTransfer = {types: ["Files"], items: [item]};
             document.body.dispatchEvent(event);
         }"""
     )
     person.sees("holidays", "This is a folder")
+    totals = person.page.locator("#totals")
+    expect(totals).to_have_text("1 of 2 finished, 1 not uploaded, 7 B of 7 B")
 
 
 def test_all_can_be_done_by_keyboard(person: Person, make_file: Any, folder: Path) -> None:
@@ -413,7 +372,8 @@ class TestWithPasswords:
             answer = page.goto(f"{self.url_of(server)}/upload/")
             assert answer is not None
             assert answer.status == 403
-            assert page.inner_text("body").strip() == "403 Forbidden"
+            expect(page.get_by_role("heading")).to_have_text("This page is not for you")
+            assert accessibility_faults(page) == []
 
     def test_who_may_no_longer_upload_is_told_so_in_words(
         self, open_site: SiteOpener, browser: Browser, lines: str, make_file: Any, tmp_path: Path

@@ -60,6 +60,7 @@ def test_a_reply_is_offered_and_the_upload_is_finished_when_it_is_saved(
     person.choose(file)
     person.sees(file.name, "A reply waits for you")
     assert accessibility_faults(page) == []
+    expect(person.row(file.name).locator(".problem")).to_be_hidden()
     assert not (folder / file.name).exists()
     assert saved_reply(person, file.name) == RECEIPT
     person.sees_uploaded([file.name])
@@ -135,3 +136,18 @@ def test_an_application_that_comes_back_is_asked_again(
     person.press("Try now", file.name)
     person.sees_uploaded([file.name])
     assert (folder / file.name).read_bytes() == b"ten of these"
+
+
+def test_a_reply_that_is_gone_is_said_in_words(
+    server: LiveServer, page: Page, file: Path, folder: Path
+) -> None:
+    person = Person(page, server.url)
+    person.choose(file)
+    person.sees(file.name, "A reply waits for you")
+    (session,) = [each for each in (folder / "BITS-Sessions").iterdir() if "{" in each.name]
+    (session / "response").unlink()
+    person.press("Save reply", file.name)
+    person.sees(file.name, "The server has this reply no more")
+    person.press("Finish without reply", file.name)
+    person.sees_uploaded([file.name])
+    expect(person.row(file.name).locator(".problem")).to_be_hidden()

@@ -12,28 +12,38 @@ from contextlib import contextmanager
 from typing import Any
 
 from axe_playwright_python.sync_playwright import Axe
-from playwright.sync_api import Browser, ConsoleMessage, Page, sync_playwright
+from playwright.sync_api import Browser, BrowserType, ConsoleMessage, Page, sync_playwright
 
 from tests.support.tools import require_tool
 
-# Of what a page does not decide: an answer that is an error, a connection that is lost.
-_NO_FAULTS = ("Failed to load resource",)
+# Of what a page does not decide: an answer that is an error, a connection that is lost; and that a
+# protection is there with TLS only.
+_NO_FAULTS = (
+    "Failed to load resource",
+    "The Cross-Origin-Opener-Policy header has been ignored",
+)
 _LEAST_IMPACTS = ("serious", "critical")
 
 
 @contextmanager
 def started_browser() -> Iterator[Browser]:
     """Chromium for as many pages as are wanted."""
+    with sync_playwright() as playwright, launched(playwright.chromium) as browser:
+        yield browser
+
+
+@contextmanager
+def launched(kind: BrowserType, *more: str) -> Iterator[Browser]:
+    """One more process of it, beside others; ``more``: arguments of its command line."""
     program = require_tool("chromium")
-    arguments = ["--disable-dev-shm-usage"]
+    arguments = ["--disable-dev-shm-usage", *more]
     if os.geteuid() == 0:
         arguments.append("--no-sandbox")  # it does not start as root otherwise
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=program, args=arguments)
-        try:
-            yield browser
-        finally:
-            browser.close()
+    browser = kind.launch(executable_path=program, args=arguments)
+    try:
+        yield browser
+    finally:
+        browser.close()
 
 
 class Faults:

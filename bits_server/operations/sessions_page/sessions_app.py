@@ -15,7 +15,7 @@ from typing import Any
 
 from werkzeug.wrappers import Request, Response
 
-from bits_server.operations.session_list import notification_of
+from bits_server.operations.session_list import notification_facts, notification_of
 from bits_server.operations.sessions_page.live_list import LiveList
 from bits_server.protocol.errors import (
     AccessDenied,
@@ -26,8 +26,10 @@ from bits_server.protocol.errors import (
 from bits_server.protocol.session_id import SessionId
 from bits_server.sessions.administration import Administration, NotPossible
 from bits_server.storage.interface import SessionBroken
+from bits_server.storage.record import NotificationOutcome
 from bits_server.web.authentication.authenticator import Authenticator
 from bits_server.web.pages.page_files import PageFiles, json_answer, protected
+from bits_server.web.pages.refused_page import refused_page
 from bits_server.web.same_origin import refuse_foreign_origin
 from bits_server.web.trusted_proxies import WsgiApplication
 
@@ -100,26 +102,34 @@ class SessionsApp:
         url, session_id, action = wish
         who = f"{user or 'somebody'} at {request.remote_addr or 'the closed address'}"
         try:
-            done = self._do(self._administrations[url], session_id, action)
+            done, outcome = self._do(self._administrations[url], session_id, action)
+        except SessionBroken as error:
+            _log.warning("%s %s by %s failed: %s", session_id, action, who, error)
+            problem = f"it is broken, and the clean-up will remove it: {error}"
+            return json_answer({"problem": problem}, status=409)
         except (SessionNotFound, KeyError):
             return json_answer({"problem": "the session is not there any more"}, status=404)
-        except (NotPossible, SessionBroken, BitsError, OSError) as error:
+        except (NotPossible, BitsError, OSError) as error:
             _log.warning("%s %s by %s failed: %s", session_id, action, who, error)
             return json_answer({"problem": str(error)}, status=409)
         _log.warning("%s %s by %s: %s", session_id, action, who, done)
-        return json_answer({"done": done})
+        told = None if outcome is None else notification_facts(outcome)
+        return json_answer({"done": action, "notification": told})
 
-    def _do(self, administration: Administration, session_id: SessionId, action: str) -> str:
+    def _do(
+        self, administration: Administration, session_id: SessionId, action: str
+    ) -> tuple[str, NotificationOutcome | None]:
+        """For the log what was done, and what the application has answered if it was asked."""
         if action == "cancel":
             record = administration.cancel(session_id)
-            return f"{record.destination!r} is cancelled"
+            return f"{record.destination!r} is cancelled", None
         if action == "extend":
             record = administration.extend(session_id)
-            return f"the session_timeout of {record.destination!r} begins anew"
+            return f"the session_timeout of {record.destination!r} begins anew", None
         outcome = administration.notify(session_id)
         said = "no answer" if outcome.status is None else f"status {outcome.status}"
         told = f"attempt {outcome.attempts}, {notification_of(outcome)}, {said}"
-        return f"the application was told: {told}"
+        return f"the application was told: {told}", outcome
 
 
 class BesideSessions:
@@ -184,7 +194,7 @@ def _wish_of(request: Request) -> tuple[str, SessionId, str] | None:
 
 
 def _refused(refusal: BitsError) -> Response:
-    response = protected(Response(f"{refusal.status}\n", status=refusal.status))
+    response = refused_page(refusal.status)
     challenges = getattr(refusal, "challenges", ())
     response.headers.extend(("WWW-Authenticate", each) for each in challenges)
     if refusal.retry_after_seconds is not None:

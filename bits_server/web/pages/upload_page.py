@@ -7,7 +7,6 @@ which is no destination either. What the page does, it does by packets, as every
 
 from __future__ import annotations
 
-from http import HTTPStatus
 from typing import Any
 from urllib.parse import quote
 
@@ -24,11 +23,6 @@ def is_of_page(directory: VirtualDirectory, path: bytes) -> bool:
     """Whether GET of ``path``, below the virtual directory, is for its page."""
     is_on = directory.upload_page and directory.upload_enabled
     return is_on and (not path or path.startswith(FILES_PREFIX))
-
-
-def refused_page(status: int) -> Response:
-    """What a person sees instead who may not upload; an empty answer looks like a defect."""
-    return protected(Response(f"{status} {HTTPStatus(status).phrase}\n", status=status))
 
 
 class UploadPage:

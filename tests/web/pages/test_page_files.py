@@ -78,3 +78,25 @@ def test_no_script_makes_html_or_code_of_a_text(name: str) -> None:
     forbidden = r"innerHTML|outerHTML|insertAdjacentHTML|document\.write|\beval\(|new Function"
     assert not re.search(forbidden, text)
     assert all(each.startswith("./") for each in re.findall(r"\bfrom \"([^\"]+)\"", text))
+
+
+# The beginning of a sentence, or whatever else is given to an element to say.
+_WORDS = re.compile(r"""["'`][A-Z][a-z]* [a-z]|textContent(?:: | = )["'`]\w|aria-label", ["'`]""")
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        name
+        for name in PAGE_FILES.names()
+        if name.endswith(".js") and not name.endswith("_texts.js")
+    ],
+)
+def test_words_for_people_are_in_the_files_of_texts_only(name: str) -> None:
+    assert _WORDS.findall((FILES / name).read_text()) == []
+
+
+@pytest.mark.parametrize("name", [name for name in PAGE_FILES.names() if name.endswith(".html")])
+def test_a_page_has_no_words_but_its_title_and_what_is_said_without_scripts(name: str) -> None:
+    text = re.sub(r"<title>.*?</title>|<noscript>.*?</noscript>", "", (FILES / name).read_text())
+    assert re.sub(r"<[^>]*>", "", text).split() == []

@@ -18,6 +18,7 @@ def client_of(folder: Path, url: str = "/upload", **settings: Any) -> Client:
     return Client(create_app(Settings((directory,)), clean_up=False))
 
 
+POLICY = "Content-Security-Policy"  # of that page a stricter one, which names its one style
 PAGE = "/upload/"
 STYLE = "/upload/BITS-Sessions/.page/shared.css"
 FACTS = "/upload/BITS-Sessions/.page/facts.json"
@@ -82,6 +83,17 @@ def test_the_page_knows_the_limits(folder: Path) -> None:
     assert client_of(folder).get(FACTS).json["maximumUploadSize"] is None  # type: ignore[index]
 
 
+@pytest.mark.parametrize(
+    ("path", "status"),
+    [(PAGE, 200), (STYLE, 200), (FACTS, 200), ("/upload", 307), (f"{STYLE}/..", 404)],
+)
+@pytest.mark.parametrize("method", ["GET", "HEAD"])
+def test_every_answer_is_protected(folder: Path, method: str, path: str, status: int) -> None:
+    answer = client_of(folder).open(path, method=method)
+    assert answer.status_code == status
+    assert dict(answer.headers).items() >= PROTECTION.items()
+
+
 def test_only_who_may_upload_sees_the_page(folder: Path, tmp_path: Path) -> None:
     users = tmp_path / "users"
     users.write_text("alice:{SHA}2jmj7l5rSw0yVb/vlWAYkK/YBwk=\n")  # of the empty password
@@ -95,5 +107,7 @@ def test_only_who_may_upload_sees_the_page(folder: Path, tmp_path: Path) -> None
         answer = client.get(path)
         assert answer.status_code == 401
         assert answer.headers["WWW-Authenticate"].startswith("Basic ")
-        assert answer.data == b"401 Unauthorized\n"
-        assert dict(answer.headers).items() >= PROTECTION.items()
+        assert b"You are not signed in" in answer.data
+        assert (
+            dict(answer.headers).items() >= {**PROTECTION, POLICY: answer.headers[POLICY]}.items()
+        )

@@ -14,6 +14,11 @@ export function make(tag, properties = {}, ...children) {
   return element;
 }
 
+/** Have `element` say `text`; where it does, whoever has selected a part of it keeps that. */
+export function say(element, text) {
+  if (element.textContent !== text) element.textContent = text;
+}
+
 /** Fill the page: data-text names the text of an element, data-label its aria-label. */
 export function fillTexts(texts, root = document) {
   for (const element of root.querySelectorAll("[data-text]")) {

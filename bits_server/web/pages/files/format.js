@@ -36,3 +36,20 @@ export function formatPercent(done, total) {
   if (total === 0) return "100 %";
   return `${Math.min(done < total ? 99 : 100, Math.floor((done / total) * 100))} %`;
 }
+
+/**
+ * The name of a file as it is shown: characters that would turn around what stands beside them are
+ * named, so that no "exe" looks like a "jpg".
+ */
+export function formatName(name) {
+  const named = (character) => {
+    const number = character.codePointAt(0).toString(16).toUpperCase().padStart(4, "0");
+    return `[U+${number}]`;
+  };
+  return name.replace(/[\p{Cc}\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069]/gu, named);
+}
+
+/** Such a name within a sentence, which keeps its order around letters from right to left. */
+export function nameInSentence(name) {
+  return `\u2068${formatName(name)}\u2069`;
+}

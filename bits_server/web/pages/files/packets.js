@@ -37,8 +37,8 @@ export class Packets {
     this.#url = url;
   }
 
-  create(signal) {
-    return this.#send("Create-Session", { "BITS-Supported-Protocols": UPLOAD_PROTOCOL }, signal);
+  create() {
+    return this.#send("Create-Session", { "BITS-Supported-Protocols": UPLOAD_PROTOCOL });
   }
 
   /** `blob`: what of the file begins at `first`; `onProgress` is told how much of it has gone. */

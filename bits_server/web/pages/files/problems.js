@@ -4,7 +4,11 @@ export const SESSION_NOT_FOUND = "0x8020001F";
 const TOO_LARGE = "0x80200020";
 
 const TRANSIENT = new Set([408, 409, 425, 429, 502, 503, 504]);
+const LONGEST_WAIT_SECONDS = 3600; // whatever Retry-After says
 const TRIES = 6; // of what may be a defect, which does not pass by itself
+
+// What stays as it is, however often the same file is sent from here.
+const FINAL = new Set(["badName", "folder", "otherTab", "sessionGone", "unreadable"]);
 
 /** It stops; `cause` names a text of PROBLEMS. */
 export class Problem extends Error {
@@ -12,6 +16,11 @@ export class Problem extends Error {
     super(cause);
     this.cause = cause;
     this.code = code;
+  }
+
+  /** Whether it is worth another try. */
+  get mayChange() {
+    return !FINAL.has(this.cause);
   }
 }
 
@@ -33,20 +42,24 @@ const CAUSES = {
   "0x80070070": "diskFull",
 };
 
+/** Whether the same request may get another answer by itself. */
+export function isPassing(ack) {
+  return TRANSIENT.has(ack.status);
+}
+
 /**
  * What to do after an answer that is no success. `failures`: how often it has failed since
  * something last went on.
  */
 export function problemOf(ack, failures) {
   const code = ack.hresult ?? `HTTP ${ack.status}`;
-  const isPassing = TRANSIENT.has(ack.status);
   if (ack.isOfApplication) {
     if (ack.status >= 500 && ack.status !== 501) return new Passing("applicationFailed", 5);
     return new Problem("applicationRefused", code);
   }
-  if (isPassing) {
+  if (isPassing(ack)) {
     const cause = ack.isAck ? "busy" : "unreachable";
-    return new Passing(cause, Math.min(ack.retryAfterSeconds ?? 0, 60));
+    return new Passing(cause, Math.min(ack.retryAfterSeconds ?? 0, LONGEST_WAIT_SECONDS));
   }
   if (ack.status === 401) return new Problem("loggedOut", code);
   if (ack.status === 501) return new Problem("uploadsOff", code);

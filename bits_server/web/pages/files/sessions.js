@@ -1,12 +1,15 @@
 // The sessions page: asks for changes, shows the rows that are wanted, and carries out actions.
 
-import { Announcer, fillTexts, make } from "./dom.js";
+import { Announcer, fillTexts, make, say } from "./dom.js";
 import { Sessions, VALUES } from "./sessions_model.js";
 import { COLUMNS, SessionRow } from "./sessions_row.js";
 import { TEXTS } from "./sessions_texts.js";
 
 const ASK_SECONDS = 2;
+const PATIENCE_SECONDS = 15;
+const TOAST_SECONDS = 8;
 const ROWS_AT_ONCE = 100;
+const REFUSALS = new Set([401, 403]);
 const PAGE = location.pathname.replace(/\/+$/, "");
 const find = (id) => document.getElementById(id);
 
@@ -15,6 +18,7 @@ const rows = new Map();
 const view = { text: "", state: "", directory: "", column: "age", isDown: true, rows: ROWS_AT_ONCE };
 let since = null;
 let timer = 0;
+let toastTimer = 0;
 let isAsking = false;
 
 fillTexts(TEXTS);
@@ -28,29 +32,32 @@ async function ask() {
   clearTimeout(timer);
   if (isAsking) return;
   isAsking = true;
+  let isRefused = false;
   try {
     const query = since === null ? "" : `?since=${since}`;
-    const response = await fetch(`${PAGE}/list${query}`, { cache: "no-store" });
+    const signal = AbortSignal.timeout(PATIENCE_SECONDS * 1000);
+    const response = await fetch(`${PAGE}/list${query}`, { cache: "no-store", signal });
+    isRefused = REFUSALS.has(response.status);
     if (response.ok) {
       const answer = await response.json();
       const isOff = sessions.take(answer);
       since = isOff && !answer.whole ? null : answer.now;
       complain("");
       show();
-    } else complain(response.status < 500 ? TEXTS.refused : TEXTS.lost);
+    } else complain(isRefused ? TEXTS.refused : TEXTS.lost);
   } catch {
     complain(TEXTS.lost);
   } finally {
     isAsking = false;
     clearTimeout(timer);
-    if (!document.hidden) timer = setTimeout(ask, ASK_SECONDS * 1000);
+    // With each request that is refused the browser may ask for a password.
+    if (!document.hidden && !isRefused) timer = setTimeout(ask, ASK_SECONDS * 1000);
   }
 }
 
 function complain(text) {
-  const place = find("lost");
-  if (place.textContent !== text) place.textContent = text;
-  place.hidden = !text;
+  say(find("lost"), text);
+  find("lost").hidden = !text;
 }
 
 function show() {
@@ -75,20 +82,20 @@ function show() {
     else if (!row.element.contains(document.activeElement)) body.insertBefore(row.element, place);
   }
   const { received, rate } = Sessions.totals(found);
-  find("totals").textContent = TEXTS.totals(found.length, sessions.size, received, rate);
+  say(find("totals"), TEXTS.totals(found.length, sessions.size, received, rate));
   document.title = `${TEXTS.title} (${sessions.size})`;
   const empty = find("empty");
   empty.hidden = found.length > 0;
-  empty.textContent = sessions.size ? TEXTS.noneFound : TEXTS.none;
+  say(empty, sessions.size ? TEXTS.noneFound : TEXTS.none);
   find("table-place").hidden = found.length === 0;
   const more = find("more");
   more.hidden = found.length <= view.rows;
-  more.textContent = TEXTS.more(Math.min(ROWS_AT_ONCE, found.length - view.rows));
+  say(more, TEXTS.more(Math.min(ROWS_AT_ONCE, found.length - view.rows)));
 }
 
 function makeHeads() {
   for (const column of COLUMNS) {
-    const head = make("th", { scope: "col" });
+    const head = make("th", { scope: "col", role: "columnheader" });
     head.dataset.column = column;
     if (column in VALUES) {
       const button = make("button", { type: "button", textContent: TEXTS.columns[column] });
@@ -150,6 +157,10 @@ function listen() {
     const [column, isDown] = event.target.value.split(" ");
     sortBy(column, isDown === "true");
   });
+  find("toast-close").addEventListener("click", () => {
+    find("toast").hidden = true;
+    find("table-place").focus();
+  });
   find("more").addEventListener("click", () => {
     view.rows += ROWS_AT_ONCE;
     show();
@@ -181,28 +192,36 @@ function confirmAction(action, key, button) {
 }
 
 async function carryOut(action, { facts }) {
-  const { virtual_directory, session_id } = facts;
-  let said;
+  const { virtual_directory, session_id, destination } = facts;
+  const file = destination ?? session_id;
+  let problem = "";
+  let done = "";
   try {
     const response = await fetch(`${PAGE}/act`, {
       method: "POST",
       headers: { "Content-Type": "application/json", "X-Bits-Sessions": "1" },
       body: JSON.stringify({ virtual_directory, session_id, action }),
     });
-    const answer = response.status === 403 ? { problem: TEXTS.refused } : await response.json();
-    said = answer.done ? TEXTS.done(answer.done) : TEXTS.failed(answer.problem);
+    if (response.ok) done = TEXTS.done[action](file, (await response.json()).notification);
+    else if (REFUSALS.has(response.status)) problem = TEXTS.refused;
+    else if (response.status === 404) problem = TEXTS.gone;
+    else problem = (await response.json()).problem;
   } catch {
-    said = TEXTS.failed(TEXTS.lost);
+    problem = TEXTS.lost;
   }
-  announcer.say(said);
-  tell(said);
+  tell(done || TEXTS.failed(file, problem), !problem);
   ask();
 }
 
-/** For the eyes what the announcer says. */
-function tell(text) {
-  const toast = make("p", { className: "toast card", textContent: text });
-  document.querySelector(".toast")?.remove();
-  document.body.append(toast);
-  setTimeout(() => toast.remove(), 8000);
+/** To ears and eyes; what went wrong stays until somebody has seen it. */
+function tell(text, isBrief) {
+  announcer.say(text);
+  clearTimeout(toastTimer);
+  const toast = find("toast");
+  say(find("toast-text"), text);
+  toast.hidden = false;
+  const hide = () => {
+    if (!toast.contains(document.activeElement)) toast.hidden = true;
+  };
+  if (isBrief) toastTimer = setTimeout(hide, TOAST_SECONDS * 1000);
 }

@@ -1,6 +1,7 @@
 // What is known of the sessions, and what follows from two looks at one: rate and time left.
 
 const RATE_WEIGHT = 0.4; // of the newest look, in the average
+const STILL_SECONDS = 10; // without a byte more: it has no rate
 
 export class Sessions {
   #known = new Map();
@@ -89,10 +90,11 @@ function next(before, facts, key, now) {
     id: facts.session_id.slice(1).toLowerCase(), // looked for from its beginning: any two digits are in some id
     created: facts.created && seconds(facts.created),
     progressed: seconds(facts.last_progress),
+    expires: seconds(facts.expires),
     looked: now,
+    grew: before?.grew ?? now,
     rate: 0,
     left: null,
-    version: (before?.version ?? 0) + 1,
   };
   if (before) {
     const grown = facts.received_bytes - before.facts.received_bytes;
@@ -102,6 +104,7 @@ function next(before, facts, key, now) {
     else made.rate = before.rate + RATE_WEIGHT * (grown / took - before.rate);
     if (before.rate === 0 && grown > 0 && took >= 0.5) made.rate = grown / took;
     if (took < 0.5) made.looked = before.looked;
+    if (grown > 0) made.grew = now;
   }
   return made;
 }
@@ -109,7 +112,7 @@ function next(before, facts, key, now) {
 /** What passes by itself: a client that sends nothing has no rate. */
 function settle(session, now) {
   const { facts } = session;
-  if (now - session.looked > 10 || facts.state === "complete") session.rate = 0;
+  if (now - session.grew > STILL_SECONDS || facts.state === "complete") session.rate = 0;
   const rest = facts.total_bytes === null ? null : facts.total_bytes - facts.received_bytes;
   session.left = session.rate > 0 && rest !== null && rest > 0 ? rest / session.rate : null;
 }

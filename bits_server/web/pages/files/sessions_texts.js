@@ -1,6 +1,6 @@
 // All words of the sessions page, in English.
 
-import { formatBytes, formatDuration, formatPercent, formatRate } from "./format.js";
+import { formatBytes, formatDuration, formatPercent, formatRate, nameInSentence } from "./format.js";
 
 export const TEXTS = {
   title: "Sessions",
@@ -10,6 +10,7 @@ export const TEXTS = {
   order: "Order",
   tableLabel: "Sessions, as a table",
   all: "All",
+  dismiss: "Dismiss",
   keep: "Keep it as it is",
 
   columns: {
@@ -24,7 +25,7 @@ export const TEXTS = {
     notification: "Notification",
     actions: "Actions",
   },
-  orders: (name, isDown) => `${name}, ${isDown ? "falling" : "rising"}`,
+  orders: (name, isDown) => `${name}, ${isDown ? "descending" : "ascending"}`,
   states: {
     opened: "Opened",
     receiving: "Receiving",
@@ -32,7 +33,7 @@ export const TEXTS = {
     unreadable: "Unreadable",
   },
   outcomes: { succeeded: "Succeeded", refused: "Refused for good", failed: "Failed" },
-  noNotification: "–",
+  nothing: "–",
   outcome: (word, told) =>
     told.application_status === null ? word : `${word} (${told.application_status})`,
 
@@ -51,36 +52,48 @@ export const TEXTS = {
   unknown: "unknown",
   received: (done, total) => (total === null ? formatBytes(done) : `${formatBytes(done)} of ${formatBytes(total)}`),
   percent: (done, total) => formatPercent(done, total),
-  rate: (bytesPerSecond) => (bytesPerSecond > 0 ? formatRate(bytesPerSecond) : "–"),
-  left: (seconds) => (seconds === null ? "–" : formatDuration(seconds)),
+  rate: (bytesPerSecond) => (bytesPerSecond > 0 ? formatRate(bytesPerSecond) : TEXTS.nothing),
+  left: (seconds) => (seconds === null ? TEXTS.nothing : formatDuration(seconds)),
   age: (seconds) => formatDuration(seconds),
-  idle: (seconds) => `no byte for ${formatDuration(seconds)}`,
+  idle: (seconds, left) =>
+    left > 0
+      ? `idle ${formatDuration(seconds)}, removed in ${formatDuration(left)}`
+      : `idle ${formatDuration(seconds)}, removed at the next clean-up`,
   progressOf: (file) => `Progress of ${file}`,
 
   lost: "The server does not answer. What you see is as it was; it goes on by itself.",
-  refused: "You are not signed in as an administrator any more: load the page again.",
+  refused: "You are not signed in as an administrator any more. Load this page again.",
 
   actions: {
     extend: {
       name: "Extend",
+      word: "Extend",
       title: "Let the time without progress begin anew?",
-      text: (file) => `${file} is kept as if a byte had just come, for another whole session_timeout.`,
+      text: (file) => `${nameInSentence(file)} is kept as if a byte had just come, for another whole session_timeout.`,
       yes: "Extend",
     },
     notify: {
       name: "Notify again",
+      word: "Notify",
       title: "Tell the server application again?",
-      text: (file) => `The application is told of ${file} once more, also where it has succeeded before.`,
+      text: (file) => `The application is told of ${nameInSentence(file)} once more, also where it has succeeded before.`,
       yes: "Notify again",
     },
     cancel: {
       name: "Cancel",
+      word: "Cancel",
       title: "Cancel this upload?",
-      text: (file) => `All that has come of ${file} is removed. A client that is still there begins again.`,
+      text: (file) => `All that has come of ${nameInSentence(file)} is removed. A client that is still there begins again.`,
       yes: "Cancel the upload",
     },
   },
   actionOn: (action, file) => `${action}: ${file}`,
-  done: (done) => `Done: ${done}.`,
-  failed: (problem) => `It could not be done: ${problem}.`,
+  done: {
+    extend: (file) => `${nameInSentence(file)} is kept for another session_timeout.`,
+    notify: (file, told) =>
+      `The application was told of ${nameInSentence(file)}: ${TEXTS.outcome(TEXTS.outcomes[told.outcome], told)}.`,
+    cancel: (file) => `${nameInSentence(file)} is cancelled.`,
+  },
+  failed: (file, problem) => `Nothing was done to ${nameInSentence(file)}: ${problem}`,
+  gone: "the session is not there any more.",
 };

@@ -1,11 +1,13 @@
 // The upload page: files that are dropped or chosen become rows and tasks of the queue.
 
 import { Announcer, fillTexts, make } from "./dom.js";
+import { EarlierList, asFile, keyOf } from "./earlier.js";
 import { fingerprint } from "./fingerprint.js";
 import { formatPercent } from "./format.js";
 import { Memory } from "./memory.js";
-import { Packets } from "./packets.js";
+import { Problem } from "./problems.js";
 import { Queue } from "./queue.js";
+import { Tabs } from "./tabs.js";
 import { UploadRow, problemText } from "./upload_row.js";
 import { ENDED, RUNNING, UploadTask } from "./upload_task.js";
 import { TEXTS } from "./upload_texts.js";
@@ -19,12 +21,24 @@ fillTexts(TEXTS);
 const announcer = new Announcer(find("said"));
 const facts = await loadFacts();
 const memory = new Memory(facts.user);
+const tabs = new Tabs(facts.user, heldHere, () => earlier.show());
+const earlier = new EarlierList(find("earlier"), {
+  memory,
+  tabs,
+  base,
+  facts,
+  isHere: (id) => queue.tasks.some((task) => task.sessionId === id),
+  onChoose: () => find("files").click(),
+  onCancel: (name) => {
+    find("choose").focus();
+    announcer.say(TEXTS.said.cancelled(name));
+    tabs.changed();
+  },
+});
 showFacts();
-showEarlier();
-for (const entry of memory.entries().filter((each) => each.hasReply)) {
-  add(new UploadTask(entryAsFile(entry), { base, memory, facts, print: entry.print, entry }));
-}
 listen();
+earlier.show();
+await offerReplies();
 
 async function loadFacts() {
   try {
@@ -88,24 +102,52 @@ function listen() {
 function filesOf(transfer) {
   const items = [...transfer.items].filter((item) => item.kind === "file");
   return items.map((item) => {
-    const isFolder = item.webkitGetAsEntry?.()?.isDirectory ?? false;
-    const file = item.getAsFile();
-    return isFolder ? { name: file.name, size: 0, lastModified: 0, isFolder } : file;
+    const entry = item.webkitGetAsEntry?.();
+    const isFolder = entry?.isDirectory ?? false;
+    return isFolder ? { name: entry.name, size: 0, lastModified: 0, isFolder } : item.getAsFile();
   });
 }
 
 async function take(files) {
-  for (const file of [...files]) {
+  const chosen = [...files];
+  const elsewhere = await tabs.elsewhere();
+  for (const file of chosen) {
     const print = file.isFolder ? "" : await fingerprint(file);
-    if (queue.tasks.some((task) => isSame(task, file) && !isOver(task))) {
+    const same = queue.tasks.find((task) => isSame(task, file) && !isOver(task));
+    if (same) {
+      rows.get(same).notice();
       announcer.say(TEXTS.isInList(file.name));
       continue;
     }
-    const entry = memory.find(file, print);
+    const refusal = elsewhere.has(keyOf(file, print)) ? new Problem("otherTab") : refusalOf(file);
+    const entry = refusal ? null : memory.find(file, print);
     if (entry) announcer.say(TEXTS.said.resumed(file.name));
-    add(new UploadTask(file, { base, memory, facts, print, entry }));
+    add(new UploadTask(file, { base, memory, facts, print, entry, refusal }));
   }
-  showEarlier();
+  earlier.show();
+}
+
+/** What the page can say before it sends anything; null where it is to be tried. */
+function refusalOf(file) {
+  if (file.isFolder) return new Problem("folder");
+  if (!file.name.isWellFormed()) return new Problem("badName");
+  const limit = facts.maximumUploadSize;
+  return limit !== null && file.size > limit ? new Problem("tooLarge") : null;
+}
+
+/** Replies of earlier uploads that wait to be saved. */
+async function offerReplies() {
+  const elsewhere = await tabs.elsewhere();
+  for (const entry of memory.entries()) {
+    const file = asFile(entry);
+    if (!entry.hasReply || elsewhere.has(keyOf(file, entry.print))) continue;
+    add(new UploadTask(file, { base, memory, facts, print: entry.print, entry }));
+  }
+}
+
+/** The files that this tab has in hand. */
+function heldHere() {
+  return queue.tasks.filter((task) => !isOver(task)).map((task) => keyOf(task.file, task.print));
 }
 
 function isSame(task, file) {
@@ -126,10 +168,19 @@ function add(task) {
   find("upload-list").append(row.element);
   find("uploads").hidden = false;
   let before = "";
+  let saidAt = { cause: "", received: -1 };
   const look = () => {
-    if (task.state !== before) tell(task);
-    before = task.state;
     showTotals();
+    if (task.state === before) return;
+    before = task.state;
+    tabs.changed();
+    const { cause } = task.problem ?? {};
+    // Once, and not with each try, until something has gone on.
+    if (task.state === "retrying" && cause === saidAt.cause && task.received === saidAt.received) {
+      return;
+    }
+    if (task.problem) saidAt = { cause, received: task.received };
+    tell(task);
   };
   task.addEventListener("change", look);
   look();
@@ -155,13 +206,15 @@ function remove(task) {
 }
 
 function showTotals() {
-  const tasks = [...rows.keys()].filter((task) => task.state !== "cancelled");
+  const all = [...rows.keys()].filter((task) => task.state !== "cancelled");
+  const failed = all.filter((task) => task.state === "failed").length;
+  const tasks = all.filter((task) => task.state !== "failed");
   const sum = (value) => tasks.reduce((total, task) => total + value(task), 0);
   const position = sum((task) => task.position);
   const total = sum((task) => task.total);
   const done = tasks.filter((task) => task.state === "done").length;
-  find("totals").textContent = tasks.length
-    ? TEXTS.totals(done, tasks.length, position, total)
+  find("totals").textContent = all.length
+    ? TEXTS.totals({ done, count: all.length, failed, position, total })
     : "";
   const isBusy = tasks.some((task) => RUNNING.has(task.state));
   document.title = TEXTS.pageTitle(isBusy ? formatPercent(position, total) : null);
@@ -177,55 +230,4 @@ async function saveReply(task, row) {
     row.complain(problem);
     announcer.say(problemText(problem));
   }
-}
-
-/** Those of which something has arrived, and whose file is not here. */
-function showEarlier() {
-  const isHere = new Set(queue.tasks.map((task) => task.sessionId));
-  const entries = memory.entries().filter((each) => !isHere.has(each.sessionId) && !each.hasReply);
-  find("earlier-list").replaceChildren(...entries.map(earlierRow));
-  find("earlier").hidden = entries.length === 0;
-}
-
-function earlierRow(entry) {
-  const act = (text, action) => {
-    const button = make("button", { type: "button", textContent: text });
-    button.setAttribute("aria-label", TEXTS.actionOn(text, entry.name));
-    button.addEventListener("click", action);
-    return button;
-  };
-  const progress = make("progress", { "aria-label": TEXTS.progressOf(entry.name) });
-  progress.max = entry.size || 1;
-  progress.value = entry.received;
-  const cancel = act(TEXTS.cancelEarlier, () => cancelEarlier(entry));
-  cancel.className = "danger";
-  return make(
-    "li",
-    { className: "card upload" },
-    make("div", { className: "upload-head" }, make("bdi", { className: "name", textContent: entry.name })),
-    progress,
-    make(
-      "div",
-      { className: "upload-foot" },
-      make("p", { className: "state", textContent: TEXTS.earlierState(entry) }),
-      make("div", { className: "row" }, act(TEXTS.chooseAgain, () => find("files").click()), cancel),
-    ),
-  );
-}
-
-async function cancelEarlier(entry) {
-  memory.forget(entry.sessionId);
-  showEarlier();
-  find("choose").focus();
-  announcer.say(TEXTS.said.cancelled(entry.name));
-  try {
-    await new Packets(new URL(encodeURIComponent(entry.name), base)).cancel(entry.sessionId);
-  } catch {
-    // The server removes it by itself after a while.
-  }
-}
-
-/** Of an upload that waits for its reply to be saved nothing is to be read any more. */
-function entryAsFile(entry) {
-  return { name: entry.name, size: entry.size, lastModified: entry.modified };
 }

@@ -1,11 +1,12 @@
 // One upload as a row of the list: what it does, and the buttons that it has now.
 
-import { keepFocus, make } from "./dom.js";
-import { formatBytes } from "./format.js";
+import { keepFocus, make, say } from "./dom.js";
+import { formatBytes, formatName } from "./format.js";
 import { ENDED } from "./upload_task.js";
 import { PROBLEMS, TEXTS } from "./upload_texts.js";
 
 const CANCELLABLE = new Set(["waiting", "sending", "retrying", "paused"]);
+const NOTICE_SECONDS = 3;
 
 /** What a task complains of, in words. */
 export function problemText(problem) {
@@ -16,12 +17,14 @@ export class UploadRow {
   #task;
   #buttons;
   #frame = 0;
+  #complaint = null;
 
   constructor(task, { onRemove, onSaveReply }) {
     this.#task = task;
+    const name = formatName(task.name);
     const act = (text, action, kind = "") => {
       const button = make("button", { type: "button", textContent: text, className: kind });
-      button.setAttribute("aria-label", TEXTS.actionOn(text, task.name));
+      button.setAttribute("aria-label", TEXTS.actionOn(text, name));
       button.addEventListener("click", action);
       return button;
     };
@@ -39,18 +42,19 @@ export class UploadRow {
     this.problem = make("p", { className: "problem", hidden: true });
     this.reply = make("a", {
       textContent: TEXTS.openReply,
+      className: "button",
       hidden: true,
       rel: "noopener noreferrer",
       target: "_blank",
     });
-    this.progress = make("progress", { "aria-label": TEXTS.progressOf(task.name) });
+    this.progress = make("progress", { "aria-label": TEXTS.progressOf(name) });
     this.element = make(
       "li",
       { className: "card upload", tabIndex: -1 },
       make(
         "div",
         { className: "upload-head" },
-        make("bdi", { className: "name", textContent: task.name }),
+        make("bdi", { className: "name", textContent: name }),
         make("span", { className: "faint size", textContent: formatBytes(task.total) }),
       ),
       this.progress,
@@ -78,8 +82,15 @@ export class UploadRow {
 
   /** Say what could not be done without an end of the upload. */
   complain(problem) {
-    this.problem.textContent = problemText(problem);
-    this.problem.hidden = false;
+    this.#complaint = problem;
+    this.changed();
+  }
+
+  /** Show which one it is. */
+  notice() {
+    this.element.scrollIntoView({ block: "nearest" });
+    this.element.classList.add("is-noticed");
+    setTimeout(() => this.element.classList.remove("is-noticed"), NOTICE_SECONDS * 1000);
   }
 
   focus() {
@@ -93,10 +104,12 @@ export class UploadRow {
     this.element.dataset.state = task.state;
     this.progress.max = task.total || 1;
     this.progress.value = task.state === "done" ? this.progress.max : task.position;
-    this.state.textContent = TEXTS.states[task.state](task);
-    this.problem.hidden = !task.problem && task.state !== "reply";
-    if (task.problem) this.problem.textContent = problemText(task.problem);
-    if (task.state === "done" && task.foreignReplyUrl) this.reply.href = task.foreignReplyUrl;
+    say(this.state, TEXTS.states[task.state](task));
+    if (task.state !== "reply") this.#complaint = null;
+    const problem = task.problem ?? this.#complaint;
+    this.problem.hidden = problem === null;
+    say(this.problem, problem ? problemText(problem) : "");
+    if (task.state === "done" && task.foreignReply) this.reply.href = task.foreignReply;
     this.reply.hidden = !this.reply.href;
     const isFailed = task.state === "failed";
     const shown = {

@@ -1,6 +1,6 @@
 // All words of the upload page, in English.
 
-import { formatBytes, formatDuration, formatPercent, formatRate } from "./format.js";
+import { formatBytes, formatDuration, formatName, formatPercent, formatRate } from "./format.js";
 
 export const TEXTS = {
   title: "Upload files",
@@ -15,8 +15,14 @@ export const TEXTS = {
   signedIn: (user) => `You are signed in as ${user}.`,
   limit: (bytes) => `A file may have up to ${formatBytes(bytes)}.`,
   pageTitle: (percent) => (percent === null ? "Upload" : `${percent} – Upload`),
-  totals: (done, count, position, total) =>
-    `${done} of ${count} finished, ${formatBytes(position)} of ${formatBytes(total)}`,
+  totals: ({ done, count, failed, position, total }) =>
+    [
+      `${done} of ${count} finished`,
+      failed ? `${failed} not uploaded` : "",
+      `${formatBytes(position)} of ${formatBytes(total)}`,
+    ]
+      .filter(Boolean)
+      .join(", "),
 
   progressOf: (name) => `Progress of ${name}`,
   actionOn: (action, name) => `${action} ${name}`,
@@ -60,15 +66,15 @@ export const TEXTS = {
 
   // What is said to those who listen to the page.
   said: {
-    paused: (name) => `${name}: paused.`,
-    resumed: (name) => `${name}: goes on where it stopped.`,
-    retrying: (name, problem) => `${name}: ${problem}`,
-    reply: (name) => `${name}: uploaded. A reply waits to be saved.`,
-    failed: (name, problem) => `${name}: not uploaded. ${problem}`,
-    cancelled: (name) => `${name}: cancelled.`,
-    done: (name) => `${name}: uploaded.`,
+    paused: (name) => `${formatName(name)}: paused.`,
+    resumed: (name) => `${formatName(name)}: goes on where it stopped.`,
+    retrying: (name, problem) => `${formatName(name)}: ${problem}`,
+    reply: (name) => `${formatName(name)}: uploaded. A reply waits to be saved.`,
+    failed: (name, problem) => `${formatName(name)}: not uploaded. ${problem}`,
+    cancelled: (name) => `${formatName(name)}: cancelled.`,
+    done: (name) => `${formatName(name)}: uploaded.`,
   },
-  isInList: (name) => `${name} is in the list already.`,
+  isInList: (name) => `${formatName(name)} is in the list already.`,
   problemWithCode: (text, code) => (code ? `${text} (${code})` : text),
 };
 
@@ -95,6 +101,7 @@ export const PROBLEMS = {
   otherServer: "Something else than the upload server has answered. Load this page again; perhaps you must sign in to the network first.",
   failed: "Something went wrong on the server. Try again later, or tell those who run it.",
   unreadable: "The file cannot be read any more: it was changed, moved or removed. Choose it again.",
+  otherTab: "Another tab of this page is uploading this file. Look there; or close that tab, and choose the file here again.",
   folder: "This is a folder. Choose the files that are in it.",
   replyLost: "The connection was lost while the reply came. Save it again.",
   replyGone: "The server has this reply no more.",
