@@ -44,11 +44,13 @@ def test_the_log_names_the_client_and_not_nginx(proxied_server: ProxiedServer) -
     assert re.findall(created, proxied_server.log) == ["127.0.0.5"] * 3
 
 
+@pytest.mark.parametrize("version", [ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3])
 def test_uploads_with_tls(
-    proxied_server: ProxiedServer, certificate: Certificate, folder: Path
+    proxied_server: ProxiedServer, certificate: Certificate, folder: Path, version: ssl.TLSVersion
 ) -> None:
     content = os.urandom(3_000_000)
     tls = certificate.trusting()
+    tls.minimum_version = tls.maximum_version = version
     with WireSender(proxied_server.nginx.tls_address, tls=tls) as sender:
         BitsClient(sender).upload(content)
         assert sender.connections == 1
@@ -62,6 +64,20 @@ def test_a_client_that_does_not_trust_the_ca_sends_nothing(proxied_server: Proxi
         pytest.raises(ssl.SSLCertVerificationError),
     ):
         BitsClient(sender).create()
+
+
+def test_a_virtual_directory_may_have_all_urls(
+    certificate: Certificate, folder: Path, tmp_path: Path
+) -> None:
+    file, log_file = tmp_path / "settings.toml", tmp_path / "server.log"
+    file.write_text(f'[[virtual_directory]]\nurl = "/"\npath = "{folder}"\n')
+    options = ["--settings", str(file)]
+    with (
+        ProxiedServer(options=options, log_file=log_file, certificate=certificate) as server,
+        server.sender() as sender,
+    ):
+        BitsClient(sender, "/f.bin").upload(b"content")
+    assert (folder / "f.bin").read_bytes() == b"content"
 
 
 def test_http_2_at_the_edge(
