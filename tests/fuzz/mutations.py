@@ -9,6 +9,7 @@ import re
 from collections.abc import Sequence
 
 CRLF = b"\r\n"
+LARGEST = 1 << 18  # bytes: repeated large fields would be megabytes, of the fuzzer's own memory
 
 # What has broken servers of HTTP before, and what this protocol is made of.
 FIELDS = [
@@ -101,7 +102,7 @@ def mutate(seeds: Sequence[bytes], chance: random.Random) -> bytes:
     if chance.random() < 0.2:
         data += chance.choice(seeds)  # one request behind another
     for _ in range(chance.choice([1, 1, 2, 3, 5, 8])):
-        data = chance.choice(_CHANGES)(data, chance)
+        data = chance.choice(_CHANGES)(data, chance)[:LARGEST]
     return data
 
 

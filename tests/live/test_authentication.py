@@ -206,7 +206,7 @@ def test_a_reply_is_for_the_creator_of_the_session(open_site: Any) -> None:
             for method in ("GET", "HEAD"):
                 status, challenges = site.challenges(method, url)
                 assert (status, len(challenges)) == (401, 1)
-            assert sender.send("GET", url, [("Authorization", BOB)]).status == 404
+                assert sender.send(method, url, [("Authorization", BOB)]).status == 404
             answer = sender.send("GET", url, [("Authorization", ALICE)])
             assert (answer.status, answer.body) == (200, b"the reply")
 

@@ -135,13 +135,13 @@ class BasicScheme:
             )
         users = self._users()
         stored = users.hash_of(user)
-        if stored is None:
-            # The same work as for a known user: the time of the answer does not tell names.
-            self._verify(users.hash_for_stranger(user), password)
-            name = user[:LONGEST_NAME]
-            raise CredentialsRefused(f"there is no user {name!r} in htpasswd_file", name)
-        digest = self._digest(user, password, stored)
+        # For a stranger the same work and the same waiting: the time of no answer tells names.
+        digest = self._digest(user, password, stored or users.hash_for_stranger(user))
         with self._turns[digest[0] % _STRIPES]:
+            if stored is None:
+                self._verify(users.hash_for_stranger(user), password)
+                name = user[:LONGEST_NAME]
+                raise CredentialsRefused(f"there is no user {name!r} in htpasswd_file", name)
             if not self._is_known(digest, REMEMBERED_SECONDS):
                 if not self._verify(stored, password):
                     raise CredentialsRefused(f"wrong password for the user {user!r}", user)

@@ -43,13 +43,18 @@ class CountingVerifier:
     """Counts how often a hash is computed."""
 
     def __init__(self) -> None:
-        self.count = 0
+        self.count = self.most_at_once = self._at_it = 0
         self._lock = threading.Lock()
 
     def __call__(self, stored: str, password: bytes) -> bool:
         with self._lock:
             self.count += 1
-        return _is_right(stored, password)
+            self._at_it += 1
+            self.most_at_once = max(self.most_at_once, self._at_it)
+        is_right = _is_right(stored, password)
+        with self._lock:
+            self._at_it -= 1
+        return is_right
 
 
 def environ(authorization: str | None = None, scheme: str = "https") -> dict[str, Any]:
@@ -138,6 +143,38 @@ def test_a_stranger_has_the_hash_of_anybody_and_always_the_same(users: Path) -> 
     assert hashes == [Users(users.read_text()).hash_for_stranger(name) for name in names]
     assert set(hashes) == {known.hash_of(name) for name in ("alice", "bob", "carol", "dora")}
     assert all(20 < hashes.count(each) < 90 for each in set(hashes))
+
+
+def test_a_stranger_who_knows_the_password_of_his_hash_stays_one(users: Path) -> None:
+    scheme = BasicScheme(str(users))
+    for number in range(20):
+        for password in ("secret", "größe", ""):
+            with pytest.raises(CredentialsRefused, match="there is no user"):
+                who(scheme, f"stranger{number}", password)
+    assert not scheme._remembered
+
+
+@pytest.mark.parametrize("user", ["alice", "stranger"])
+def test_the_same_guess_side_by_side_waits_for_the_first_whoever_it_names(
+    users: Path, user: str
+) -> None:
+    """Else two guesses at once would take longer where there is such a user."""
+    verify = CountingVerifier()
+    scheme = BasicScheme(str(users), verify=verify)
+    at_once = threading.Barrier(2)
+
+    def guess() -> None:
+        for _ in range(20):
+            at_once.wait()
+            with pytest.raises(CredentialsRefused):
+                who(scheme, user, "wrong")
+
+    threads = [threading.Thread(target=guess) for _ in range(2)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert (verify.count, verify.most_at_once) == (40, 1)
 
 
 def test_in_an_empty_file_a_stranger_costs_a_hash_too(tmp_path: Path) -> None:
