@@ -106,7 +106,7 @@ class EventLog:
             "packet",
             packet,
             "%s %s %r from %s: %d%s, %.1f ms",
-            _plain(packet.session_id),
+            plain_text(packet.session_id),
             packet.packet,
             packet.destination,
             _sender(packet.client_address, packet.user),
@@ -174,7 +174,7 @@ def _tell_refusal(packet: str, fields: dict[str, Any] | AnsweredPacket, error: B
         "refusal",
         fields,
         "%s %s refused with %d %s: %r from %s: %s. %s",
-        _plain(session_id),
+        plain_text(session_id),
         packet or "packet",
         error.status,
         "-" if error.hresult is None else f"0x{error.hresult:08X} {hresult_name(error.hresult)}",
@@ -195,10 +195,10 @@ def _level_of(error: BitsError) -> int:
 
 
 def _sender(address: str, user: str) -> str:
-    return f"{_plain(address)} ({_plain(user)})" if user else _plain(address)
+    return f"{plain_text(address)} ({plain_text(user)})" if user else plain_text(address)
 
 
-def _plain(text: str) -> str:
+def plain_text(text: str) -> str:
     """What a client chose and is mostly plain: without quotes, and on one line whatever it is."""
     return ascii(text)[1:-1] or "-"
 

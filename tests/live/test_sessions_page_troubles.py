@@ -135,6 +135,36 @@ def test_what_nobody_can_read_is_shown_with_the_reason_and_nothing_to_press(
     expect(wreck.get_by_role("button")).to_have_count(0)
 
 
+def test_an_action_by_keyboard_alone(closed_site: tuple[LiveServer, str], page: Page) -> None:
+    server, url = closed_site
+
+    def focused() -> str:
+        each = "document.activeElement"
+        return str(page.evaluate(f"{each}.getAttribute('aria-label') || {each}.textContent"))
+
+    with server.sender() as sender:
+        for name in ("a.bin", "b.bin"):
+            begun(sender, f"/upload/{name}")
+        page.goto(url)
+        expect(page.locator("tbody tr")).to_have_count(2)
+        wanted = "Cancel: a.bin"
+        for _ in range(40):
+            page.keyboard.press("Tab")
+            if focused() == wanted:
+                break
+        page.keyboard.press("Enter")
+        assert focused() == "Keep it as it is", "what does no harm comes first"
+        page.keyboard.press("Escape")
+        assert focused() == wanted
+        page.keyboard.press("Enter")
+        page.keyboard.press("Tab")
+        assert focused() == "Cancel the upload"
+        page.keyboard.press("Enter")
+        expect(row(page, "a.bin")).to_have_count(0, timeout=10_000)
+        expect(page.get_by_role("status")).to_contain_text("a.bin\u2069 is cancelled.")
+        assert page.evaluate("document.activeElement.id") == "table-place"
+
+
 @pytest.mark.parametrize("zone", ["Pacific/Kiritimati", "Pacific/Pago_Pago"])
 def test_the_time_zone_of_the_browser_is_all_one(
     closed_site: tuple[LiveServer, str], browser: Browser, zone: str

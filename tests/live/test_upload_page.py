@@ -189,34 +189,23 @@ def test_fragments_fit_what_the_server_takes(
 
 
 def test_a_dropped_file_is_uploaded_and_a_dropped_folder_is_explained(
-    person: Person, folder: Path
+    person: Person, make_file: Any, folder: Path, tmp_path: Path
 ) -> None:
-    dropped = person.page.evaluate_handle(
-        """() => {
-            const transfer = new DataTransfer();
-            transfer.items.add(new File(["dropped"], "dropped.txt"));
-            return transfer;
-        }"""
-    )
+    file, holidays = make_file("dropped.txt", 5000), tmp_path / "holidays"
+    holidays.mkdir()
+    (holidays / "beach.jpg").write_bytes(b"sand")
     drop = person.page.locator("#drop")
-    drop.dispatch_event("dragover", {"dataTransfer": dropped})
+    person.drags("dragEnter", file, holidays)
+    person.drags("dragOver", file, holidays)
     expect(drop).to_contain_text("Drop them")
-    drop.dispatch_event("drop", {"dataTransfer": dropped})
-    person.sees_uploaded(["dropped.txt"])
-    expect(person.page.locator("#totals")).to_have_text("1 of 1 finished, 7 B of 7 B")
-    assert (folder / "dropped.txt").read_bytes() == b"dropped"
-    person.page.evaluate(
-        """() => {
-            const item = {kind: "file", getAsFile: () => null,
-                          webkitGetAsEntry: () => ({isDirectory: true, name: "holidays"})};
-            const event = new Event("drop", {bubbles: true, cancelable: true});
-            event.dataTransfer = {types: ["Files"], items: [item]};
-            document.body.dispatchEvent(event);
-        }"""
-    )
-    person.sees("holidays", "This is a folder")
+    person.drags("drop", file, holidays)
+    expect(drop).to_contain_text("Drop files here")
+    person.sees_uploaded([file.name])
+    assert digest(folder / file.name) == digest(file)
+    person.sees("holidays", "Not uploaded", "This is a folder")
     totals = person.page.locator("#totals")
-    expect(totals).to_have_text("1 of 2 finished, 1 not uploaded, 7 B of 7 B")
+    expect(totals).to_have_text("1 of 2 finished, 1 not uploaded, 4.9 KiB of 4.9 KiB")
+    assert person.page.url.endswith("/upload/"), "the browser has not opened the file"
 
 
 def test_all_can_be_done_by_keyboard(person: Person, make_file: Any, folder: Path) -> None:

@@ -30,6 +30,12 @@ class Person:
             self.page.get_by_role("button", name="Choose files", exact=True).click()
         chosen.value.set_files([str(file) for file in files])
 
+    def drags(self, kind: str, *paths: Path) -> None:
+        """``kind``: dragEnter, dragOver, drop; of files and folders, somewhere over the page."""
+        data = {"items": [], "files": [str(path) for path in paths], "dragOperationsMask": 1}
+        place = {"x": 400, "y": 300}
+        self._protocol.send("Input.dispatchDragEvent", {"type": kind, "data": data, **place})
+
     def row(self, name: str) -> Locator:
         exact = self.page.locator("bdi").get_by_text(name, exact=True)
         return self.page.locator("li.upload").filter(has=exact)

@@ -15,6 +15,7 @@ from typing import Any
 
 from werkzeug.wrappers import Request, Response
 
+from bits_server.operations.event_log import plain_text
 from bits_server.operations.session_list import notification_facts, notification_of
 from bits_server.operations.sessions_page.live_list import LiveList
 from bits_server.protocol.errors import (
@@ -100,7 +101,8 @@ class SessionsApp:
         if wish is None:
             return json_answer({"problem": "this is no wish that the server knows"}, status=400)
         url, session_id, action = wish
-        who = f"{user or 'somebody'} at {request.remote_addr or 'the closed address'}"
+        where = plain_text(request.remote_addr or "the closed address")
+        who = f"{plain_text(user or 'somebody')} at {where}"
         try:
             done, outcome = self._do(self._administrations[url], session_id, action)
         except SessionBroken as error:
@@ -176,7 +178,7 @@ class Administrators:
 def _log_refusal(environ: Mapping[str, Any], refusal: BitsError) -> None:
     is_first = isinstance(refusal, AuthenticationRequired) and refusal.is_first
     level = logging.INFO if is_first else logging.WARNING
-    where = environ.get("REMOTE_ADDR") or "the closed address"
+    where = plain_text(environ.get("REMOTE_ADDR") or "the closed address")
     _log.log(level, "%s refused to %s with %s: %s", PAGE, where, refusal.status, refusal)
 
 

@@ -100,3 +100,12 @@ def test_words_for_people_are_in_the_files_of_texts_only(name: str) -> None:
 def test_a_page_has_no_words_but_its_title_and_what_is_said_without_scripts(name: str) -> None:
     text = re.sub(r"<title>.*?</title>|<noscript>.*?</noscript>", "", (FILES / name).read_text())
     assert re.sub(r"<[^>]*>", "", text).split() == []
+
+
+@pytest.mark.parametrize("name", [name for name in PAGE_FILES.names() if name.endswith(".css")])
+def test_nothing_moves_for_those_who_want_no_motion(name: str) -> None:
+    style = (FILES / name).read_text()
+    others = re.sub(
+        r"@media \(prefers-reduced-motion: no-preference\) \{.*?\n\}\n", "", style, flags=re.S
+    )
+    assert not re.search(r"transition|animation|@keyframes|scroll-behavior", others)

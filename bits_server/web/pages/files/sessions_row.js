@@ -41,12 +41,11 @@ export class SessionRow {
     const { facts } = session;
     const isUnreadable = facts.state === "unreadable";
     const file = formatName(facts.destination ?? facts.session_id);
-    this.#show("file", file, formatName(facts.virtual_directory));
-    this.#cells.file.title = `${file}\n${facts.session_id}`;
+    if (this.#texts.file.textContent !== file) this.#name(file, facts);
     const nobody = isUnreadable ? TEXTS.unknown : TEXTS.anonymous;
     this.#show("user", facts.user === null ? nobody : formatName(facts.user));
     this.#show("address", facts.client_address ?? TEXTS.unknown);
-    this.#showProgress(facts, file);
+    this.#showProgress(facts);
     this.#show("rate", TEXTS.rate(session.rate));
     this.#show("left", TEXTS.left(session.left));
     this.#show("state", TEXTS.states[facts.state], this.#stateDetail(session, now));
@@ -55,6 +54,13 @@ export class SessionRow {
     this.#buttons.notify.hidden = facts.notification_type === "none" || facts.state !== "complete";
     // Nothing can be done with it, and the clean-up removes it.
     this.#buttons.extend.hidden = this.#buttons.cancel.hidden = isUnreadable;
+  }
+
+  /** What is told of the session by its name, which stays. */
+  #name(file, facts) {
+    this.#show("file", file, formatName(facts.virtual_directory));
+    this.#cells.file.title = `${file}\n${facts.session_id}`;
+    this.#bar.setAttribute("aria-label", TEXTS.progressOf(file));
     for (const [action, button] of Object.entries(this.#buttons)) {
       button.setAttribute("aria-label", TEXTS.actionOn(TEXTS.actions[action].name, file));
     }
@@ -72,10 +78,9 @@ export class SessionRow {
     return buttons;
   }
 
-  #showProgress({ received_bytes: received, total_bytes: total }, file) {
+  #showProgress({ received_bytes: received, total_bytes: total }) {
     this.#bar.parentElement.hidden = total === null;
     this.#bar.value = total ? received / total : 1;
-    this.#bar.setAttribute("aria-label", TEXTS.progressOf(file));
     say(this.#percent, total === null ? "" : TEXTS.percent(received, total));
     this.#show("progress", "", TEXTS.received(received, total));
   }
@@ -97,9 +102,10 @@ export class SessionRow {
   }
 
   #show(column, text, detail = "") {
-    say(this.#texts[column], text);
-    say(this.#details[column], detail);
-    this.#details[column].title = detail;
+    const details = this.#details[column];
+    if (details.textContent !== detail) details.textContent = details.title = detail;
+    if (this.#texts[column].textContent === text) return;
+    this.#texts[column].textContent = text;
     this.#cells[column].toggleAttribute("data-empty", text === TEXTS.nothing);
   }
 }
