@@ -190,14 +190,21 @@ def _credentials(environ: Mapping[str, Any]) -> tuple[str, bytes] | None:
         decoded = base64.b64decode(token.strip(), validate=True)
     except (binascii.Error, ValueError) as error:
         raise CredentialsRefused("the credentials of Basic are not base64") from error
-    try:
-        text = decoded.decode()
-    except UnicodeDecodeError:
-        text = decoded.decode("latin-1")  # what older clients send
+    text = _text_of(decoded)
     user, colon, password = text.partition(":")
     if not colon:
         raise CredentialsRefused("the credentials of Basic are not like user:password")
     return user, password.encode()
+
+
+def _text_of(decoded: bytes) -> str:
+    """UTF-8; or what clients send that do not know it: the code page of western Windows."""
+    for encoding in ("utf-8", "cp1252"):
+        try:
+            return decoded.decode(encoding)
+        except UnicodeDecodeError:
+            continue
+    return decoded.decode("latin-1")
 
 
 def _bytes_of(user: str) -> bytes:

@@ -81,13 +81,22 @@ def test_a_user_with_his_password_is_known(users: Path, user: str, password: str
     assert caught.value.user == user
 
 
-def test_what_older_clients_send_is_read_too(users: Path) -> None:
-    add_user(users, "jörg", "größe")
+@pytest.mark.parametrize("password", ["größe", "10 € in \u201cgold\u201d"])
+def test_what_clients_send_that_know_no_utf_8_is_read_too(users: Path, password: str) -> None:
+    add_user(users, "jörg", password)
     scheme = BasicScheme(str(users))
-    token = base64.b64encode("jörg:größe".encode("latin-1")).decode()
+    token = base64.b64encode(f"jörg:{password}".encode("cp1252")).decode()
     identity = scheme.identify(environ(f"bAsIc  {token} "))
     assert identity is not None
     assert identity.user == "jörg"
+
+
+def test_a_byte_that_no_code_page_has_stays_what_it_is(users: Path) -> None:
+    scheme = BasicScheme(str(users))
+    token = base64.b64encode(b"\x81\xff:x").decode()
+    with pytest.raises(CredentialsRefused) as caught:
+        scheme.identify(environ(f"Basic {token}"))
+    assert caught.value.user == "\x81\xff"
 
 
 def test_a_password_may_have_colons(users: Path) -> None:

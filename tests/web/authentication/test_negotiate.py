@@ -209,6 +209,23 @@ class TestRefuses:
         token = negotiate.spnego([negotiate.NEGOEX], b"NEGOEXTS" + bytes(40))
         assert "offers no Kerberos: it got no ticket for 'HTTP/localhost'" in refusal(scheme, token)
 
+    def test_what_a_machine_has_beside_kerberos(
+        self, keytab: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """By the names that SPNEGO may choose from: a plugin for NTLM is not on every machine."""
+        from gssapi import raw
+
+        chosen_from = []
+        plain = raw.set_neg_mechs
+
+        def set_and_note(credentials: Any, mechanisms: Any) -> None:
+            chosen_from.append([each.dotted_form for each in mechanisms])
+            plain(credentials, mechanisms)
+
+        monkeypatch.setattr(raw, "set_neg_mechs", set_and_note)
+        NegotiateScheme(str(keytab)).read()
+        assert chosen_from == [["1.2.840.113554.1.2.2"]]
+
     def test_a_client_that_wants_to_send_several_tokens(
         self, scheme: NegotiateScheme, alice: Path
     ) -> None:
