@@ -135,6 +135,16 @@ def test_bytes_that_tls_has_decrypted_already_are_a_request(
         assert it._goes_on(connection)
 
 
+def test_a_worker_shares_one_arena_before_it_has_threads(
+    it: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    done: list[str] = []
+    monkeypatch.setattr(worker, "share_one_arena", lambda: done.append("one arena"))
+    monkeypatch.setattr(ThreadWorker, "init_process", lambda _: done.append("threads"))
+    it.init_process()
+    assert done == ["one arena", "threads"]
+
+
 # Each thread takes what is too large for Python's own memory, all at the same time.
 COUNT_ARENAS = """
 import ctypes, sys, threading
