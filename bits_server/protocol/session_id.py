@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import re
+import uuid
 from dataclasses import dataclass
-from uuid import UUID
 
 from bits_server.protocol.errors import SessionNotFound
 
@@ -15,12 +15,17 @@ _GUID_IN_BRACES = re.compile(
 
 @dataclass(frozen=True, slots=True)
 class SessionId:
-    """A session id; ``str()`` prints it as IIS does: in braces, upper case."""
+    """A session id. ``text``: as IIS prints it, in braces and upper case, and ``str()`` too."""
 
-    guid: UUID
+    text: str
 
     def __str__(self) -> str:
-        return f"{{{self.guid}}}".upper()
+        return self.text
+
+    @classmethod
+    def new(cls) -> SessionId:
+        """One that nobody has, and nobody guesses: it is a capability."""
+        return cls(f"{{{uuid.uuid4()}}}".upper())
 
     @classmethod
     def parse(cls, text: str) -> SessionId:
@@ -30,4 +35,4 @@ class SessionId:
         """
         if not _GUID_IN_BRACES.fullmatch(text):
             raise SessionNotFound(f"{text[:80]!r} is no session id: a GUID in braces was expected")
-        return cls(UUID(text[1:-1]))
+        return cls(text.upper())

@@ -8,7 +8,6 @@ waited for.
 from __future__ import annotations
 
 import time
-import uuid
 from collections.abc import Callable, Iterator
 from contextlib import closing
 from dataclasses import dataclass
@@ -81,7 +80,7 @@ class SessionManager:
         else:
             self._notifier.refuse_untellable(original_url)
             rules.refuse_impossible(self._store.examine(destination))
-        session_id = SessionId(uuid.uuid4())  # a cryptographic source: the id is a capability
+        session_id = SessionId.new()
         record = SessionRecord(
             guid=str(session_id),
             destination=str(destination),

@@ -19,7 +19,6 @@ import os
 import pwd
 import shutil
 import time
-import uuid
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
 
@@ -140,7 +139,7 @@ class FilesystemStore(SweepableFolder):
     def try_out(self) -> None:
         refuse_unusable(self._root)
         # What has such a name is removed by the clean-up, should this process end before it is.
-        path = os.path.join(self._sessions, f"{REMOVED_PREFIX}{SessionId(uuid.uuid4())}")
+        path = os.path.join(self._sessions, f"{REMOVED_PREFIX}{SessionId.new()}")
         try:
             self._make_session_folder(path)
             try:

@@ -34,10 +34,9 @@ class _Json:
 
     def facts(self) -> dict[str, Any]:
         """The record as what JSON knows."""
-        facts = {name: getattr(self, name) for name in _types(type(self))}
         return {
-            name: value.facts() if isinstance(value, _Json) else value
-            for name, value in facts.items()
+            name: value.facts() if isinstance(value := getattr(self, name), _Json) else value
+            for name in _types(type(self))
         }
 
     @classmethod

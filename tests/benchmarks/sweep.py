@@ -11,7 +11,6 @@ import os
 import statistics
 import tempfile
 import time
-import uuid
 from pathlib import Path
 
 from bits_server.protocol.session_id import SessionId
@@ -30,7 +29,7 @@ def fill(folder: Path, count: int, *, are_expired: bool = True) -> None:
     store = FilesystemStore(str(folder), DiskRules())
     store.prepare()
     for number in range(count):
-        guid = str(SessionId(uuid.uuid4()))
+        guid = str(SessionId.new())
         store.create(SessionRecord(guid, "f", "", "192.0.2.1", time.time(), total=1))
         if are_expired and number % 2:
             os.utime(folder / "BITS-Sessions" / guid / "session.json", (1, 1))

@@ -15,25 +15,33 @@ CAPTURED = "{A0FF5911-4144-45B3-BF27-27AFC8EC8A67}"
 HEX = "0123456789abcdefABCDEF"
 
 
-@settings(deadline=None)
-@given(st.uuids(allow_nil=True))
-def test_parsing_is_the_inverse_of_printing(guid: UUID) -> None:
-    assert SessionId.parse(str(SessionId(guid))) == SessionId(guid)
-
-
-def test_an_id_is_printed_in_braces_and_upper_case() -> None:
-    assert str(SessionId(UUID("a0ff5911-4144-45b3-bf27-27afc8ec8a67"))) == CAPTURED
+ids = st.uuids(allow_nil=True).map(lambda guid: f"{{{guid}}}".upper())
 
 
 @settings(deadline=None)
-@given(st.uuids(), st.lists(st.booleans(), min_size=38, max_size=38))
-def test_ids_are_compared_without_regard_to_case(guid: UUID, upper: list[bool]) -> None:
+@given(ids)
+def test_parsing_is_the_inverse_of_printing(text: str) -> None:
+    assert str(SessionId.parse(text)) == text
+    assert SessionId.parse(str(SessionId(text))) == SessionId(text)
+
+
+def test_a_new_id_is_printed_in_braces_and_upper_case() -> None:
+    session_id = SessionId.new()
+    assert str(session_id) == str(session_id).upper()
+    assert SessionId.parse(str(session_id)) == session_id
+    assert UUID(str(session_id)).version == 4, "random, as nobody can guess"
+    assert SessionId.new() != session_id
+
+
+@settings(deadline=None)
+@given(ids, st.lists(st.booleans(), min_size=38, max_size=38))
+def test_ids_are_compared_without_regard_to_case(text: str, upper: list[bool]) -> None:
     spelled = "".join(
         character.upper() if is_upper else character.lower()
-        for character, is_upper in zip(str(SessionId(guid)), upper, strict=True)
+        for character, is_upper in zip(text, upper, strict=True)
     )
-    assert SessionId.parse(spelled) == SessionId(guid)
-    assert hash(SessionId.parse(spelled)) == hash(SessionId(guid))
+    assert SessionId.parse(spelled) == SessionId(text)
+    assert hash(SessionId.parse(spelled)) == hash(SessionId(text))
 
 
 @settings(deadline=None, max_examples=300)

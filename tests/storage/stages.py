@@ -10,7 +10,6 @@ import os
 import shutil
 import threading
 import time
-import uuid
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
@@ -48,7 +47,7 @@ def path_of(text: str) -> DestinationPath:
 def new_record(destination: str = "f.bin") -> SessionRecord:
     """The record of a session of its own."""
     return SessionRecord(
-        guid=str(SessionId(uuid.uuid4())),
+        guid=str(SessionId.new()),
         destination=destination,
         owner="",
         client_address="192.0.2.1",

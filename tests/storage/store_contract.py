@@ -10,7 +10,6 @@ from __future__ import annotations
 import itertools
 import threading
 import time
-import uuid
 from abc import ABC, abstractmethod
 from collections import Counter
 from collections.abc import Iterator
@@ -43,7 +42,7 @@ from tests.storage.stages import (
 )
 
 CONTENT = bytes(range(256)) * 40
-UNKNOWN = SessionId(uuid.UUID("5E53C221-F2D6-4BF2-B994-1DC43CEACA8D"))
+UNKNOWN = SessionId("{5E53C221-F2D6-4BF2-B994-1DC43CEACA8D}")
 
 
 class StoreContract(ABC):
@@ -168,7 +167,7 @@ class StoreContract(ABC):
     ) -> None:
         session_id = stage.create()
         stage.break_record(session_id)
-        for each in (session_id, SessionId(uuid.uuid4())):
+        for each in (session_id, SessionId.new()):
             with pytest.raises(SessionNotFound), stage.store.locked(each):
                 raise AssertionError("it was opened")
 

@@ -38,7 +38,7 @@ texts = st.text(st.characters(), max_size=40)  # surrogates too
 paths = st.text(st.characters(codec="utf-8", exclude_characters="\0"), max_size=40)
 moments = st.floats(allow_nan=False, allow_infinity=False)
 lengths = st.none() | st.integers(0, 2**64)
-guids = st.uuids().map(lambda guid: str(SessionId(guid)))
+guids = st.uuids().map(lambda guid: f"{{{guid}}}".upper())
 
 urls = st.from_regex(r"\A[!-~]{1,60}\Z")
 successes = st.builds(
