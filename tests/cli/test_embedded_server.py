@@ -37,6 +37,25 @@ def test_a_worker_can_be_told_to_end_from_its_first_moment() -> None:
     assert ran.returncode == 0, ran.stderr
 
 
+LOOKED_THROUGH = """
+import gc, os
+from bits_server.cli.embedded_server import GUNICORN_SETTINGS
+
+loaded = len(gc.get_objects())
+GUNICORN_SETTINGS["on_starting"](None)
+if child := os.fork():
+    _, status = os.waitpid(child, 0)
+    assert status == 0, status
+print(gc.get_freeze_count() > loaded // 2, len(gc.get_objects()) < loaded // 10, flush=True)
+os._exit(0)
+"""
+
+
+def test_nobody_looks_for_garbage_in_what_was_loaded() -> None:
+    ran = subprocess.run([sys.executable, "-c", LOOKED_THROUGH], capture_output=True, text=True)
+    assert ran.stdout.split() == ["True"] * 4, (ran.stdout, ran.stderr)
+
+
 def test_the_configuration_for_gunicorn_has_all_of_our_settings() -> None:
     names = runpy.run_path(str(CONFIG))
     assert {name: names[name] for name in GUNICORN_SETTINGS} == GUNICORN_SETTINGS
