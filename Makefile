@@ -4,8 +4,12 @@ PYTHON ?= python3
 BIND   ?= 127.0.0.1:8080
 FOLDER ?= uploads
 SECONDS ?= 60
+JOBS   ?= 4
 VENV   := .venv
 BIN    := $(VENV)/bin
+
+# Most of the tests wait most of the time, so several processes share them.
+SHARED := --numprocesses $(JOBS) --dist worksteal
 
 # What the tests start beside Python: command:package, for Debian and Ubuntu.
 TEST_TOOLS := curl:curl htpasswd:apache2-utils nginx:nginx-light logrotate:logrotate openssl:openssl promtool:prometheus strace:strace \
@@ -28,10 +32,10 @@ run: $(VENV)/.installed ## serve ./uploads and print commands to paste
 	$(BIN)/bits-server serve $(FOLDER) --bind $(BIND)
 
 test: $(VENV)/.tested lint types ## install what the tests need and run them all
-	$(BIN)/pytest
+	$(BIN)/pytest $(SHARED)
 
 soak: $(VENV)/.tested ## run the long figures: many kills, sequences and gigabytes
-	$(BIN)/pytest -m "soak or not soak" --soak tests
+	$(BIN)/pytest $(SHARED) -m "soak or not soak" --soak tests
 
 fuzz: $(VENV)/.tested ## look for inputs that break something, for SECONDS=60
 	@$(BIN)/pip install --quiet 'atheris>=3' || echo "atheris has no wheel for this Python: by chance alone"

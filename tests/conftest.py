@@ -23,6 +23,7 @@ from tests.support.proxied_server import ProxiedServer
 from tests.support.wire import InProcessSender, WireSender
 
 SEED = int(os.environ.get("BITS_TEST_SEED") or random.SystemRandom().randrange(2**32))
+os.environ["BITS_TEST_SEED"] = str(SEED)  # the processes that share the tests have the same
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -45,20 +46,25 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 
 
 Tell = Callable[[str], None]
-_FIGURES = pytest.StashKey[list[str]]()
+_FIGURE = "figure"
 
 
 @pytest.fixture
 def tell(request: pytest.FixtureRequest) -> Tell:
     """Put a figure that the test measured into the summary of the run."""
-    figures = request.config.stash.setdefault(_FIGURES, [])
-    return lambda figure: figures.append(f"{request.node.name}: {figure}")
+    properties = request.node.user_properties  # they go with the report, from process to process
+    return lambda figure: properties.append((_FIGURE, f"{request.node.name}: {figure}"))
 
 
-def pytest_terminal_summary(
-    terminalreporter: pytest.TerminalReporter, config: pytest.Config
-) -> None:
-    figures = config.stash.get(_FIGURES, [])
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    figures = [
+        figure
+        for reports in terminalreporter.stats.values()
+        for report in reports
+        if getattr(report, "when", None) == "call"
+        for name, figure in report.user_properties
+        if name == _FIGURE
+    ]
     if figures:
         terminalreporter.section("figures")
         terminalreporter.write_line(pytest_report_header())

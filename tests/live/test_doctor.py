@@ -290,6 +290,7 @@ def test_a_reply_that_the_proxy_does_not_pass_on_is_found(
         ("http://no-such-host.invalid/r", "the name no-such-host.invalid does not resolve"),
         ("ftp://files.example.com/r", "must begin with http:// or https://"),
     ],
+    ids=["nobody listens", "no such host", "no HTTP"],
 )
 def test_a_reply_on_a_host_that_cannot_be_reached_is_found(
     folder: Path, tmp_path: Path, reply_url: str, said: str

@@ -99,10 +99,15 @@ class ServerApplication:
         return len(self.notifications)
 
 
+_held: list[socket.socket] = []
+
+
 def refused_url() -> str:
-    """Where nobody listens."""
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        return f"http://127.0.0.1:{listener.getsockname()[1]}/handle"
+    """Where nobody listens, and nobody can as long as this process lives."""
+    holder = socket.socket()
+    holder.bind(("127.0.0.1", 0))
+    _held.append(holder)
+    return f"http://127.0.0.1:{holder.getsockname()[1]}/handle"
 
 
 class _Server(ThreadingHTTPServer):
