@@ -153,6 +153,21 @@ def test_a_fragment_that_nginx_refuses_gets_its_413_and_smaller_ones_are_taken(
     assert (folder / "f.bin").read_bytes() == content
 
 
+@pytest.mark.soak
+def test_a_slow_client_is_told_413_when_all_of_it_is_sent(proxied_server: ProxiedServer) -> None:
+    """nginx by itself ends the connection 30 s after its answer, while the client is sending."""
+    content = bytes(65 << 20)
+    with proxied_server.sender() as sender:
+        client = BitsClient(sender)
+        assert_success(client.create())
+        connection = sender.connect()
+        connection.sendall(client.fragment_head(len(content)))
+        for _ in range(20):
+            connection.sendall(content[: len(content) // 20])
+            threading.Event().wait(2)  # a slow line
+        assert sender.read_answer().status == 413
+
+
 def test_a_client_that_disappears_in_mid_body(proxied_server: ProxiedServer, folder: Path) -> None:
     """nginx throws away what came; the server sees nothing of it, and the client comes again."""
     content = os.urandom(8 << 20)
