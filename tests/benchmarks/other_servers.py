@@ -6,6 +6,7 @@ many processes as ours; what is not installed is left out of the report.
 
 from __future__ import annotations
 
+import glob
 import shutil
 import socket
 import subprocess
@@ -44,22 +45,35 @@ def _rclone(program: str, scratch: Path, port: int, _workers: int) -> Sequence[s
 
 @dataclass(frozen=True)
 class OtherServer:
-    """How it is started; ``has_workers``: below the process that is started, as many as ours."""
+    """How it is started; ``has_workers``: below the process that is started, as many as ours.
+
+    ``needs``: a file, as a pattern, that may be missing where the program is installed.
+    """
 
     program: str
     command: Callable[[str, Path, int, int], Sequence[str]]
     has_workers: bool
+    needs: str = "/"
 
 
 OTHER_SERVERS = {
-    "lighttpd WebDAV PUT": OtherServer("lighttpd", _lighttpd, has_workers=True),
+    "lighttpd WebDAV PUT": OtherServer(
+        "lighttpd",
+        _lighttpd,
+        has_workers=True,
+        needs="/usr/lib*/lighttpd/mod_webdav.so",  # in Debian it is a package of its own
+    ),
     "rclone WebDAV PUT": OtherServer("rclone", _rclone, has_workers=False),
 }
 
 
 def installed() -> list[str]:
     """The names of those that can be started here."""
-    return [name for name, other in OTHER_SERVERS.items() if _find(other.program)]
+    return [
+        name
+        for name, other in OTHER_SERVERS.items()
+        if _find(other.program) and glob.glob(other.needs)
+    ]
 
 
 @contextmanager

@@ -11,6 +11,7 @@ from tests.benchmarks import other_servers
 from tests.benchmarks.__main__ import main
 from tests.benchmarks.contestants import BARE, BARE_GTHREAD, BEHIND, DIRECT, PUT, REFERENCE
 from tests.benchmarks.measurement import MIB, Bytes, Figures, Run, Workload
+from tests.benchmarks.other_servers import OtherServer
 from tests.benchmarks.report import Goal
 from tests.support.tools import require_tool
 
@@ -30,6 +31,19 @@ def test_a_quick_run_measures_every_server(tmp_path: Path) -> None:
     assert len(re.findall(r"^\|.* at (?:least|most) .*(?:met|missed\*\*) \|$", text, re.M)) == 8
     assert str(tmp_path) not in text
     assert {path.name for path in tmp_path.iterdir()} == {"RESULTS.md"}
+
+
+def test_a_program_without_its_module_is_left_out(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    (tmp_path / "mod_webdav.so").touch()
+    needs = {"whole": "/", "with it": f"{tmp_path}/*dav.so", "without": f"{tmp_path}/*dav.dll"}
+    servers = {
+        name: OtherServer("sh", lambda *_: [], has_workers=True, needs=needed)
+        for name, needed in needs.items()
+    }
+    monkeypatch.setattr(other_servers, "OTHER_SERVERS", servers)
+    assert other_servers.installed() == ["whole", "with it"]
 
 
 def test_stored_bytes_that_are_not_those_sent_are_an_error(tmp_path: Path) -> None:
