@@ -37,14 +37,14 @@ class InProcess:
         for name in ("limit_request_field_size", "limit_request_line"):
             self._config.set(name, GUNICORN_SETTINGS[name])
         self._failures = _Failures()
-        log = logging.getLogger("bits_server")
-        log.addHandler(self._failures)
-        log.propagate = False
+        self._log = logging.getLogger("bits_server")
+        self._log.propagate = False
         self._inputs = 0
         self._warm_megabytes = 0.0
 
     def feed(self, data: bytes) -> int:
         """All of ``data``, and then the end; how many requests there were. Raises Finding."""
+        self._log.handlers[:] = [self._failures]  # alone: that of pytest keeps all lines in memory
         self.site.open_sessions()
         ours, theirs = socket.socketpair()
         with ours, theirs:
