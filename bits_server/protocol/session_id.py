@@ -9,15 +9,23 @@ from dataclasses import dataclass
 from bits_server.protocol.errors import SessionNotFound
 
 _GUID_IN_BRACES = re.compile(
-    r"\{[0-9A-Fa-f]{8}-[0-9A-Fa-f]{4}-[0-9A-Fa-f]{4}-[0-9A-Fa-f]{4}-[0-9A-Fa-f]{12}\}", re.ASCII
+    r"\{[0-9A-F]{8}-[0-9A-F]{4}-[0-9A-F]{4}-[0-9A-F]{4}-[0-9A-F]{12}\}", re.ASCII
 )
 
 
 @dataclass(frozen=True, slots=True)
 class SessionId:
-    """A session id. ``text``: as IIS prints it, in braces and upper case, and ``str()`` too."""
+    """A session id. ``text``: as IIS prints it, in braces and upper case, and ``str()`` too.
+
+    It becomes the name of a folder. Raises SessionNotFound where ``text`` is anything else.
+    """
 
     text: str
+
+    def __post_init__(self) -> None:
+        if not _GUID_IN_BRACES.fullmatch(self.text):
+            said = f"{self.text[:80]!r} is no session id: a GUID in braces was expected"
+            raise SessionNotFound(said)
 
     def __str__(self) -> str:
         return self.text
@@ -33,6 +41,5 @@ class SessionId:
 
         Raises SessionNotFound where ``text`` is no GUID in braces: no session has such a name.
         """
-        if not _GUID_IN_BRACES.fullmatch(text):
-            raise SessionNotFound(f"{text[:80]!r} is no session id: a GUID in braces was expected")
-        return cls(text.upper())
+        # Of other letters upper() makes two, or others: a ligature would become hexadecimal digits.
+        return cls(text.upper() if text.isascii() else text)

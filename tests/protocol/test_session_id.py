@@ -77,6 +77,7 @@ def test_one_wrong_character_makes_it_an_unknown_session(at: int, character: str
         "{A0FF591-14144-45B3-BF27-27AFC8EC8A67}",
         CAPTURED.replace("0", "\u0660"),
         CAPTURED.replace("A", "\uff21"),
+        CAPTURED.replace("FF", "\ufb00"),  # one letter, which is FF in upper case
         "../" + CAPTURED,
         CAPTURED + "/../x",
         "x" * 100_000,
@@ -86,6 +87,13 @@ def test_a_malformed_id_is_a_session_that_nobody_has(text: str) -> None:
     with pytest.raises(SessionNotFound) as caught:
         SessionId.parse(text)
     assert len(str(caught.value)) < 400, "the log is not filled with what a client sent"
+
+
+@pytest.mark.parametrize("text", ["", "..", "../x", CAPTURED.lower(), CAPTURED + "/.."])
+def test_nothing_else_is_ever_an_id(text: str) -> None:
+    """It names a folder, wherever it came from."""
+    with pytest.raises(SessionNotFound):
+        SessionId(text)
 
 
 @settings(deadline=None)
