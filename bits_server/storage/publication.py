@@ -52,7 +52,7 @@ class Publication:
         self._name = name
         self._rules = rules
         self._save = save
-        self._hidden = f".{record.guid[1:-1].lower()}.publishing"
+        self._hidden = record.hidden_name
 
     def run(self, *, overwrite: bool) -> None:
         """Raises AccessDenied, MalformedPacket or EntityVanished; the session is unharmed then."""

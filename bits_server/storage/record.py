@@ -138,15 +138,19 @@ class SessionRecord(_Json):
         return SessionState.OPENED if self.total is None else SessionState.RECEIVING
 
     @property
+    def hidden_name(self) -> str:
+        """What a file is called beside its destination before it gets its own name."""
+        return f".{self.guid[1:-1].lower()}.publishing"
+
+    @property
     def session_id(self) -> SessionId:
         """The id as a value."""
         return SessionId.parse(self.guid)
 
     def nonsense(self) -> str | None:
         """A record can be written by whoever the session's folder is open to."""
-        hidden = self.publishing_name
-        if hidden not in (None, f".{self.guid[1:-1].lower()}.publishing"):
-            return f"publishing_name is {hidden!r}"
+        if self.publishing_name not in (None, self.hidden_name):
+            return f"publishing_name is {self.publishing_name!r}"
         if not _is_path(self.destination):
             return f"destination is {self.destination!r}"
         if self.sha256 is not None and not re.fullmatch("[0-9a-f]{64}", self.sha256):
