@@ -68,6 +68,14 @@ def test_the_corpus_reaches_what_it_is_for(process: InProcess, server: Target) -
         assert raw.count(b"HTTP/1.1 20") == answers, (name, raw)
 
 
+def test_nobody_keeps_the_lines_of_the_log(
+    process: InProcess, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Of 100 000 inputs they would be taken for memory that the server does not give back."""
+    process.feed(b"BITS_POST /upload/f HTTP/1.1\r\nHost: bits.test\r\n\r\n")
+    assert caplog.records == []
+
+
 def test_changes_by_chance(process: InProcess, seeded: random.Random, is_soak: bool) -> None:
     beginnings = list(seeds().values())
     for _ in range(100_000 if is_soak else 3_000):
