@@ -46,6 +46,10 @@ class OpenLines:
         self._due = time.monotonic() + self._answer
         try:
             yield
+        except Exception as error:
+            if self.is_overdue:  # and was cut for that: no line that broke by itself
+                raise TimeoutError("the answer took too long") from error
+            raise
         finally:
             self._due = None
 

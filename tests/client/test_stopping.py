@@ -19,6 +19,7 @@ import pytest
 from bits_server.client import JobState, Queue, Settings
 from bits_server.client.credentials import KnownPasswords
 from bits_server.client.errors import ConnectionBroken
+from bits_server.client.open_lines import OpenLines
 from bits_server.client.transport import TimeLimits, Transport
 from tests.client.conftest import PROGRAM, Command
 from tests.support.certificates import Certificate
@@ -200,3 +201,18 @@ def test_the_second_signal_ends_it_at_once(
         assert bits_client(*arguments).returncode == 0
         assert iis.files == {"/upload/f": file.read_bytes()}
         assert iis.count("Create-Session") == 1
+
+
+@pytest.mark.parametrize(("limit", "said"), [(0.0, TimeoutError), (60.0, ConnectionResetError)])
+def test_a_line_that_was_cut_for_being_late_did_not_break(
+    limit: float, said: type[OSError]
+) -> None:
+    lines = OpenLines(sending=1.0, answer=limit)
+
+    def read() -> None:
+        with lines.awaiting():
+            wait_until(lambda: lines.is_overdue or limit > 0)
+            raise ConnectionResetError
+
+    with pytest.raises(said):
+        read()
